@@ -1,0 +1,77 @@
+//! The shell among other processes: interrupts, and readers that go away.
+
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Place;
+
+fn interrupt(child: &Child) {
+    let status = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn ctrl_c_ends_a_script() {
+    for sql in [
+        "SELECT count(*) FROM generate_series(1, 100000000000)",
+        "COPY (SELECT value FROM generate_series(1, 100000000000)) TO 'endless.csv'",
+    ] {
+        let place = Place::new();
+        let mut child = place
+            .command(["-q", "--format", "csv", "-c", "SELECT 'started' AS a", "-c", sql])
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        for _ in 0..2 {
+            output.read_line(&mut String::new()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let start = Instant::now();
+        interrupt(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{sql}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{sql}");
+        assert_eq!(place.files(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_input() {
+    let place = Place::new();
+    let mut child = place
+        .command(["-q", "--format", "csv"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut &input, b"SELECT 1 AS a;\n").unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        output.read_line(&mut String::new()).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(input);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for args in [
+        ["-q", "-c", "SELECT value FROM generate_series(1, 1000000)"],
+        ["-q", "-c", "\\h"],
+    ] {
+        let place = Place::new();
+        let mut child = place.command(["--format", "csv"].into_iter().chain(args)).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut complaints = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+        assert_eq!(complaints, "");
+        assert_eq!(child.wait().unwrap().code(), Some(141));
+    }
+}

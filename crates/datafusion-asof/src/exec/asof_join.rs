@@ -1,0 +1,407 @@
+//! [`AsOfJoinExec`]: properties, requirements and display of the physical as-of join.
+//!
+//! The operator only says what it needs:
+//!
+//! | strategy | distribution | order |
+//! |---|---|---|
+//! | broadcast | left any, right in one partition | none |
+//! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, place) |
+//! | sort-merge without keys | both in one partition | the same |
+//!
+//! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
+//! join and descends for a forward one, with NULLs last and first, so that declared orders
+//! and their reverses can be used. Left order is kept by both strategies and declared.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{JoinType, Result, Statistics, exec_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::equivalence::join_equivalence_properties;
+use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalExprRef,
+    PhysicalSortExpr,
+};
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::{
+    ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
+    InputDistributionRequirements, PlanProperties, StatisticsArgs, apply_expression_roots,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::broadcast::{SharedBuild, broadcast_stream};
+use super::matching::Matching;
+use super::row_place::{has_row_place, row_place, with_row_place};
+use super::sort_merge::sort_merge_stream;
+use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec};
+
+/// How an as-of join executes. Every strategy gives the same rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AsOfStrategy {
+    /// The right side is read into one shared index; the left streams by.
+    Broadcast,
+    /// Both sides, partitioned by key and in time order, are merged.
+    SortMerge,
+}
+
+impl Display for AsOfStrategy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Broadcast => "broadcast",
+            Self::SortMerge => "sort_merge",
+        })
+    }
+}
+
+/// The physical as-of join: left columns, then the right columns of each row's match.
+///
+/// Built by [`AsOfExtensionPlanner`](crate::AsOfExtensionPlanner). Its requirements must be
+/// enforced, by DataFusion's `EnsureRequirements` rule, before it is executed.
+#[derive(Debug)]
+pub struct AsOfJoinExec {
+    left: Arc<dyn ExecutionPlan>,
+    /// The right input with the place column behind its own.
+    right: Arc<dyn ExecutionPlan>,
+    matching: Arc<Matching>,
+    strategy: AsOfStrategy,
+    reason: Arc<str>,
+    build: SharedBuild,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl AsOfJoinExec {
+    /// An as-of join of two plans.
+    ///
+    /// # Errors
+    /// Planning errors for keys or as-of values whose types do not fit each other, and for a
+    /// tolerance that is no constant, NULL, negative, of varying length or of a type that
+    /// does not fit the as-of values.
+    pub fn try_new(
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        spec: AsOfSpec<PhysicalExprRef>,
+        strategy: AsOfStrategy,
+    ) -> Result<Self> {
+        let schema = join_schema(&left.schema(), &right.schema(), spec.join_type);
+        let matching = Matching::try_new(spec, &left.schema(), &right.schema(), schema)?;
+        let right = with_row_place(&right)?;
+        Self::over(
+            left,
+            right,
+            Arc::new(matching),
+            strategy,
+            "as constructed".into(),
+        )
+    }
+
+    fn over(
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        matching: Arc<Matching>,
+        strategy: AsOfStrategy,
+        reason: Arc<str>,
+    ) -> Result<Self> {
+        if !has_row_place(&right) {
+            return exec_err!("the right input of an ASOF JOIN lost its place column");
+        }
+        let properties = properties(&left, &right, &matching)?;
+        Ok(Self {
+            left,
+            right,
+            matching,
+            strategy,
+            reason,
+            build: SharedBuild::default(),
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::new(properties),
+        })
+    }
+
+    /// The same join, executed another way; `reason` is what `EXPLAIN` gives for it.
+    ///
+    /// # Errors
+    /// None for a join that was constructed.
+    pub fn with_strategy(
+        &self,
+        strategy: AsOfStrategy,
+        reason: impl Into<Arc<str>>,
+    ) -> Result<Self> {
+        let (left, right) = (Arc::clone(&self.left), Arc::clone(&self.right));
+        Self::over(
+            left,
+            right,
+            Arc::clone(&self.matching),
+            strategy,
+            reason.into(),
+        )
+    }
+
+    /// The left input: the probe side.
+    pub fn left(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.left
+    }
+
+    /// The right input: the build side, with a place column behind its own columns.
+    pub fn right(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.right
+    }
+
+    /// What is joined.
+    pub fn spec(&self) -> &AsOfSpec<PhysicalExprRef> {
+        &self.matching.spec
+    }
+
+    /// How the join executes.
+    pub fn strategy(&self) -> AsOfStrategy {
+        self.strategy
+    }
+
+    pub(super) fn matching(&self) -> &Arc<Matching> {
+        &self.matching
+    }
+
+    pub(super) fn build(&self) -> &SharedBuild {
+        &self.build
+    }
+
+    pub(super) fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
+        &self.metrics
+    }
+
+    fn time_orders(&self) -> Result<[LexOrdering; 2]> {
+        let condition = &self.matching.spec.match_condition;
+        let options = match condition.op.direction() {
+            AsOfDirection::Backward => SortOptions::new(false, false),
+            AsOfDirection::Forward => SortOptions::new(true, true),
+        };
+        let place_options = SortOptions::new(options.descending, false);
+        let left = sortable(&condition.left, &self.left.schema())?;
+        let right = sortable(&condition.right, &self.right.schema())?;
+        let place = PhysicalSortExpr::new(row_place(&self.right), place_options);
+        let orders = [
+            LexOrdering::new([PhysicalSortExpr::new(left, options)]),
+            LexOrdering::new([PhysicalSortExpr::new(right, options), place]),
+        ];
+        match orders {
+            [Some(left), Some(right)] => Ok([left, right]),
+            _ => exec_err!("an ASOF JOIN has no time to order by"),
+        }
+    }
+}
+
+/// The expression to sort as-of values by: DataFusion sorts `-0.0` before `0.0`, here they
+/// are equal, and adding zero makes them one.
+fn sortable(time: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> {
+    let data_type = time.data_type(schema)?;
+    if !data_type.is_floating() {
+        return Ok(Arc::clone(time));
+    }
+    let zero = ScalarValue::new_zero(&data_type)?;
+    Ok(Arc::new(BinaryExpr::new(
+        Arc::clone(time),
+        Operator::Plus,
+        Arc::new(Literal::new(zero)),
+    )))
+}
+
+/// Left columns, then right columns, nullable where a row may have no match.
+fn join_schema(left: &Schema, right: &Schema, join_type: AsOfJoinType) -> SchemaRef {
+    let right_fields = right.fields().iter().map(|field| match join_type {
+        AsOfJoinType::Inner => Arc::clone(field),
+        AsOfJoinType::Left => Arc::new(Field::clone(field).with_nullable(true)),
+    });
+    let fields: Vec<_> = left.fields().iter().cloned().chain(right_fields).collect();
+    let mut metadata = right.metadata().clone();
+    metadata.extend(left.metadata().clone());
+    Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+fn properties(
+    left: &Arc<dyn ExecutionPlan>,
+    right: &Arc<dyn ExecutionPlan>,
+    matching: &Matching,
+) -> Result<PlanProperties> {
+    let join_type = match matching.spec.join_type {
+        AsOfJoinType::Inner => JoinType::Inner,
+        AsOfJoinType::Left => JoinType::Left,
+    };
+    // Nothing of the right's own order or equalities holds for the rows chosen from it.
+    let orders = join_equivalence_properties(
+        left.equivalence_properties().clone(),
+        EquivalenceProperties::new(right.schema()),
+        &join_type,
+        Arc::clone(&matching.schema),
+        &[true, false],
+        None,
+        &[],
+    )?;
+    Ok(PlanProperties::new(
+        orders,
+        left.output_partitioning().clone(),
+        EmissionType::Incremental,
+        left.boundedness(),
+    ))
+}
+
+impl DisplayAs for AsOfJoinExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let spec = &self.matching.spec;
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(
+                    f,
+                    "AsOfJoinExec: strategy={} ({}), {spec}",
+                    self.strategy, self.reason
+                )
+            }
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "strategy={}", self.strategy)?;
+                writeln!(f, "reason={}", self.reason)?;
+                writeln!(f, "join_type={}", spec.join_type)?;
+                for (left, right) in &spec.on {
+                    writeln!(f, "on={left} = {right}")?;
+                }
+                let condition = &spec.match_condition;
+                writeln!(
+                    f,
+                    "match={} {} {}",
+                    condition.left, condition.op, condition.right
+                )?;
+                match &spec.tolerance {
+                    Some(tolerance) => writeln!(f, "tolerance={tolerance}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl ExecutionPlan for AsOfJoinExec {
+    fn name(&self) -> &'static str {
+        "AsOfJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        match self.strategy {
+            AsOfStrategy::Broadcast => InputDistributionRequirements::new(vec![
+                Distribution::UnspecifiedDistribution,
+                Distribution::SinglePartition,
+            ]),
+            AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
+                InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
+            }
+            AsOfStrategy::SortMerge => {
+                let (left, right) = self.matching.spec.on.iter().cloned().unzip();
+                InputDistributionRequirements::co_partitioned(vec![
+                    Distribution::KeyPartitioned(left),
+                    Distribution::KeyPartitioned(right),
+                ])
+            }
+        }
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        match self.strategy {
+            AsOfStrategy::Broadcast => vec![None, None],
+            AsOfStrategy::SortMerge => match self.time_orders() {
+                Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
+                // Checked at construction; execution refuses what is left.
+                Err(_) => vec![None, None],
+            },
+        }
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true, false]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        let keyed = !self.matching.spec.on.is_empty();
+        match self.strategy {
+            AsOfStrategy::Broadcast => vec![true, false],
+            AsOfStrategy::SortMerge => vec![keyed, keyed],
+        }
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.left, &self.right]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        apply_expression_roots(self.matching.spec.expressions().map(|(_, expr)| expr), f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [left, right] = <[_; 2]>::try_from(children)
+            .or_else(|children| exec_err!("AsOfJoinExec has two inputs, not {}", children.len()))?;
+        Ok(Arc::new(Self::over(
+            left,
+            right,
+            Arc::clone(&self.matching),
+            self.strategy,
+            Arc::clone(&self.reason),
+        )?))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        match self.strategy {
+            AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
+            AsOfStrategy::SortMerge => {
+                self.time_orders()?;
+                sort_merge_stream(self, partition, &context)
+            }
+        }
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition), ChildStats::Skip]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let right_columns = self.matching.schema.fields().len() - self.matching.left_columns;
+        let mut statistics = match self.matching.spec.join_type {
+            AsOfJoinType::Left => inputs[0].as_ref().clone(),
+            AsOfJoinType::Inner => inputs[0].as_ref().clone().to_inexact(),
+        };
+        statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
+        let unknown = (0..right_columns).map(|_| Default::default());
+        statistics.column_statistics.extend(unknown);
+        Ok(Arc::new(statistics))
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        match self.matching.spec.join_type {
+            AsOfJoinType::Inner => CardinalityEffect::LowerEqual,
+            AsOfJoinType::Left => CardinalityEffect::Equal,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What `EXPLAIN ANALYZE` shows of an as-of join.
+
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricCategory,
+    MetricType, Time,
+};
+
+use crate::kernel::rows::MatchCounts;
+
+fn rows(metrics: &ExecutionPlanMetricsSet, name: &'static str, partition: usize) -> Count {
+    MetricBuilder::new(metrics)
+        .with_type(MetricType::Summary)
+        .with_category(MetricCategory::Rows)
+        .counter(name, partition)
+}
+
+/// Metrics of matching left rows in one partition; DataFusion adds the partitions up.
+#[derive(Debug)]
+pub(super) struct ProbeMetrics {
+    pub baseline: BaselineMetrics,
+    left_rows: Count,
+    matched: Count,
+    null_key: Count,
+    null_time: Count,
+    no_key: Count,
+    wrong_side: Count,
+    beyond_tolerance: Count,
+}
+
+impl ProbeMetrics {
+    pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let rows = |name| rows(metrics, name, partition);
+        Self {
+            baseline: BaselineMetrics::new(metrics, partition),
+            left_rows: rows("left_rows"),
+            matched: rows("matched_rows"),
+            null_key: rows("unmatched_null_key"),
+            null_time: rows("unmatched_null_time"),
+            no_key: rows("unmatched_no_such_key"),
+            wrong_side: rows("unmatched_wrong_side"),
+            beyond_tolerance: rows("unmatched_beyond_tolerance"),
+        }
+    }
+
+    /// Counts left rows whose outcome is known.
+    pub fn record(&self, counts: MatchCounts) {
+        self.left_rows.add(counts.total());
+        self.matched.add(counts.matched);
+        self.null_key.add(counts.null_key);
+        self.null_time.add(counts.null_time);
+        self.no_key.add(counts.no_key);
+        self.wrong_side.add(counts.wrong_side);
+        self.beyond_tolerance.add(counts.beyond_tolerance);
+    }
+}
+
+/// Metrics of reading and keeping right rows.
+#[derive(Debug)]
+pub(super) struct BuildMetrics {
+    /// Reading keys and times and building what is searched, the input's time excluded.
+    pub build_time: Time,
+    pub right_rows: Count,
+    /// The most bytes held for right rows at a time.
+    pub peak_mem_used: Gauge,
+}
+
+impl BuildMetrics {
+    pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            build_time: MetricBuilder::new(metrics).subset_time("build_time", partition),
+            right_rows: rows(metrics, "right_rows", partition),
+            peak_mem_used: MetricBuilder::new(metrics)
+                .with_category(MetricCategory::Bytes)
+                .gauge("peak_mem_used", partition),
+        }
+    }
+}

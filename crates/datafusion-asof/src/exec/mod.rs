@@ -1,0 +1,26 @@
+//! The physical operator and its drivers.
+//!
+//! ```text
+//! broadcast                          sort-merge
+//!
+//!    AsOfJoinExec                       AsOfJoinExec
+//!    ├── left, as it comes              ├── left:  same keys together, in time order
+//!    └── one partition                  └── right: same keys together, in time order
+//!        └── RowPlaceExec                   └── RowPlaceExec
+//!            └── right                          └── right
+//! ```
+//!
+//! [`AsOfJoinExec`] states what it needs of its inputs and lets DataFusion add exchanges and
+//! sorts. [`broadcast`] and [`sort_merge`] are thin drivers: they read batches, evaluate keys
+//! and times ([`matching`]), let `kernel/` match row ids, and have [`output`] fetch payload.
+//! [`row_place`] gives right rows the number that decides between equal times.
+
+mod asof_join;
+mod broadcast;
+mod matching;
+mod metrics;
+mod output;
+mod row_place;
+mod sort_merge;
+
+pub use asof_join::{AsOfJoinExec, AsOfStrategy};

@@ -1,0 +1,249 @@
+//! The place of a row in its input, as a column.
+//!
+//! Among right rows that are equal in keys and time the join takes the last (or first) in
+//! the order of the input, that of its files and their rows. Exchanges and sorts above a
+//! scan lose that order, so it travels with the rows: [`RowPlaceExec`] appends a number that
+//! grows with the row's place, `partition rank << 40 | row number`.
+//!
+//! It stands as near to the source as it can, below filters and projections, because
+//! DataFusion may put a round-robin exchange under those; and it keeps exchanges from being
+//! put under itself. File scans may still be cut into more partitions: the rank of a
+//! partition is taken from the path and offset of its first file, not from its number.
+
+use std::fmt::{self, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, UInt64Array};
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics, exec_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    EquivalenceProperties, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
+};
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
+    ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
+};
+use futures::StreamExt;
+
+const PLACE: &str = "__asof_place";
+const ROW_BITS: u32 = 40;
+
+/// The plan with a place column behind its own columns.
+pub(super) fn with_row_place(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if has_row_place(plan) {
+        return Ok(Arc::clone(plan));
+    }
+    if let Some(filter) = plan.downcast_ref::<FilterExec>()
+        && filter.projection().is_none()
+        && filter.fetch().is_none()
+    {
+        let input = with_row_place(filter.input())?;
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        return Arc::clone(plan).replace_children(vec![input], options);
+    }
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let input = with_row_place(projection.input())?;
+        let place = ProjectionExpr {
+            expr: row_place(&input),
+            alias: PLACE.to_owned(),
+        };
+        let exprs = projection.expr().iter().cloned().chain([place]);
+        return Ok(Arc::new(ProjectionExec::try_new(exprs, input)?));
+    }
+    Ok(Arc::new(RowPlaceExec::new(Arc::clone(plan))))
+}
+
+/// The place column of a plan that has one: its last.
+pub(super) fn row_place(plan: &Arc<dyn ExecutionPlan>) -> PhysicalExprRef {
+    Arc::new(Column::new(PLACE, plan.schema().fields().len() - 1))
+}
+
+pub(super) fn has_row_place(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let schema = plan.schema();
+    let last = schema.fields().last();
+    last.is_some_and(|field| field.name() == PLACE && field.data_type() == &DataType::UInt64)
+}
+
+/// Appends the place of each row.
+#[derive(Debug)]
+struct RowPlaceExec {
+    input: Arc<dyn ExecutionPlan>,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl RowPlaceExec {
+    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        let mut fields = input.schema().fields().to_vec();
+        fields.push(Arc::new(Field::new(PLACE, DataType::UInt64, false)));
+        let metadata = input.schema().metadata().clone();
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        let properties = Self::properties_of(&input, &schema);
+        Self {
+            input,
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::new(properties),
+        }
+    }
+
+    fn properties_of(input: &Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> PlanProperties {
+        let place = PhysicalSortExpr::new(
+            Arc::new(Column::new(PLACE, schema.fields().len() - 1)),
+            SortOptions::new(false, false),
+        );
+        let of_input = input.equivalence_properties();
+        let mut orders = EquivalenceProperties::new(Arc::clone(schema));
+        // Within a partition places grow, so they order what another order leaves equal.
+        let oeq_class = of_input.oeq_class();
+        for order in oeq_class.iter() {
+            orders.add_ordering(order.iter().cloned().chain([place.clone()]));
+        }
+        orders.add_ordering([place]);
+        PlanProperties::new(
+            orders,
+            input.output_partitioning().clone(),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        )
+    }
+
+    /// Where `partition` stands among the partitions of the input.
+    fn rank(&self, partition: usize) -> usize {
+        let Some(files) = file_scan(&self.input) else {
+            return partition;
+        };
+        let start = |partition: usize| {
+            let first = files.file_groups.get(partition)?.files().first()?;
+            let offset = first.range.as_ref().map_or(0, |range| range.start);
+            Some((first.object_meta.location.clone(), offset, partition))
+        };
+        let own = start(partition);
+        (0..files.file_groups.len())
+            .filter(|other| start(*other) < own)
+            .count()
+    }
+}
+
+fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    let source = plan.downcast_ref::<DataSourceExec>()?.data_source();
+    (source.as_ref() as &dyn std::any::Any).downcast_ref()
+}
+
+impl DisplayAs for RowPlaceExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => f.write_str("RowPlaceExec"),
+            DisplayFormatType::TreeRender => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for RowPlaceExec {
+    fn name(&self) -> &'static str {
+        "RowPlaceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::new(input))),
+            Err(children) => exec_err!("RowPlaceExec has one input, not {}", children.len()),
+        }
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        config: &ConfigOptions,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        // Only files keep a rank of their own when they are cut into partitions.
+        if file_scan(&self.input).is_none() {
+            return Ok(None);
+        }
+        let input = self.input.repartitioned(target_partitions, config)?;
+        Ok(input.map(|input| Arc::new(Self::new(input)) as _))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let schema = self.schema();
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let mut next = (self.rank(partition) as u64) << ROW_BITS;
+        let input = self.input.execute(partition, context)?;
+        let placed = input.map(move |batch| {
+            let batch = batch?;
+            let _timer = metrics.elapsed_compute().timer();
+            let end = next + batch.num_rows() as u64;
+            let places: ArrayRef = Arc::new(UInt64Array::from_iter_values(next..end));
+            next = end;
+            let mut columns = batch.columns().to_vec();
+            columns.push(places);
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+            metrics.output_rows().add(batch.num_rows());
+            Ok(batch)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.schema(),
+            placed,
+        )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let mut statistics = inputs[0].as_ref().clone();
+        statistics.column_statistics.push(Default::default());
+        Ok(Arc::new(statistics))
+    }
+}

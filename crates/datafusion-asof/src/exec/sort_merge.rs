@@ -1,0 +1,294 @@
+//! The sort-merge driver: two streams in time order, one row kept per key.
+//!
+//! # Sides
+//!
+//! Both inputs arrive in time order, ascending for a backward join and descending for a
+//! forward one, equal keys in the same partition. Inputs that already have that order are
+//! not sorted again.
+//!
+//! # Algorithm
+//!
+//! ```text
+//! for each left batch
+//!     until each of its rows has its match:  advance the merge (kernel/merge.rs)
+//!                                            or read the next right batch
+//!     gather the payload of the matched rows, emit
+//! ```
+//!
+//! # Memory
+//!
+//! Right batches are kept only while one of their rows is the last seen of its key or the
+//! match of a left row not yet emitted. Those no longer needed are dropped each time the
+//! number kept has doubled; when what is left is mostly rows that nobody needs, the needed
+//! ones are copied together, so a rare key does not pin its batch. Ordinals of all keys of
+//! both sides are kept. All of it is taken from the memory pool as `AsOfJoinMerge`.
+//!
+//! # Degenerate cases
+//!
+//! With an empty left side the right is not read at all. When the left ends first, the right
+//! is read a little further (see [`LOOK_AHEAD_ROWS`]), only to count why rows are unmatched.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::{DataFusionError, HashMap, HashSet, Result, exec_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
+
+use super::asof_join::AsOfJoinExec;
+use super::matching::Matching;
+use super::metrics::{BuildMetrics, ProbeMetrics};
+use super::output::{Output, gather};
+use crate::kernel::merge::{Cursor, Merge, Needs, OrderCheck, OrderedBatch};
+use crate::kernel::ordinals::KeyOrdinals;
+use crate::kernel::rows::RowId;
+use crate::spec::Side;
+
+/// How far the right is read beyond the last left row to tell a key that does not exist from
+/// one that comes too late. A key that first occurs further on counts as not existing.
+const LOOK_AHEAD_ROWS: usize = 65_536;
+/// Kept batches below this number are not looked through.
+const FEW_BATCHES: usize = 16;
+
+pub(super) fn sort_merge_stream(
+    join: &AsOfJoinExec,
+    partition: usize,
+    context: &Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    let matching = Arc::clone(join.matching());
+    let schema = Arc::clone(&matching.schema);
+    let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
+    let direction = matching.spec.match_condition.op.direction();
+    let driver = SortMerge {
+        left: join.left().execute(partition, Arc::clone(context))?,
+        left_order: OrderCheck::new(Side::Left, direction),
+        right: RightRows {
+            input: join.right().execute(partition, Arc::clone(context))?,
+            order: OrderCheck::new(Side::Right, direction),
+            kept: HashMap::new(),
+            kept_bytes: 0,
+            next_number: 0,
+            look_through_at: FEW_BATCHES,
+        },
+        ordinals: KeyOrdinals::try_new(&matching.key_types)?,
+        merge: Merge::new(matching.spec.match_condition.op, matching.tolerance),
+        output: Output::new(&matching),
+        reservation: consumer.register(context.memory_pool()),
+        probe_metrics: ProbeMetrics::new(join.metrics_set(), partition),
+        build_metrics: BuildMetrics::new(join.metrics_set(), partition),
+        matching,
+    };
+    let stream = async_try_stream(|mut out| async move { driver.run(&mut out).await });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
+
+struct SortMerge {
+    matching: Arc<Matching>,
+    left: SendableRecordBatchStream,
+    left_order: OrderCheck,
+    right: RightRows,
+    ordinals: KeyOrdinals,
+    merge: Merge,
+    output: Output,
+    reservation: MemoryReservation,
+    probe_metrics: ProbeMetrics,
+    build_metrics: BuildMetrics,
+}
+
+/// The right input, and the batches of it that are still needed.
+struct RightRows {
+    input: SendableRecordBatchStream,
+    order: OrderCheck,
+    kept: HashMap<u32, RecordBatch>,
+    kept_bytes: usize,
+    next_number: u32,
+    look_through_at: usize,
+}
+
+impl SortMerge {
+    async fn run(mut self, out: &mut TryEmitter<RecordBatch, DataFusionError>) -> Result<()> {
+        // An empty batch: nothing of the right has been read.
+        let mut right = Some(self.before_first()?);
+        while let Some((batch, mut left)) = self.next_left().await? {
+            let mut matches = Vec::with_capacity(batch.num_rows());
+            loop {
+                let timer = self.probe_metrics.baseline.elapsed_compute().timer();
+                let needs = self
+                    .merge
+                    .advance(&mut left, right.as_mut(), &mut matches)?;
+                drop(timer);
+                match needs {
+                    Needs::Left => break,
+                    Needs::Right => right = self.next_right(&mut matches).await?,
+                }
+            }
+            let rows = self.assemble(&batch, &matches)?;
+            if rows.num_rows() > 0 {
+                self.probe_metrics
+                    .baseline
+                    .output_rows()
+                    .add(rows.num_rows());
+                self.probe_metrics.baseline.output_batches().add(1);
+                out.emit(rows).await;
+            }
+        }
+        self.look_ahead(right).await?;
+        self.probe_metrics.record(self.merge.counts);
+        self.probe_metrics.baseline.done();
+        Ok(())
+    }
+
+    fn assemble(&self, left: &RecordBatch, matches: &[RowId]) -> Result<RecordBatch> {
+        let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
+        let kept = &self.right.kept;
+        self.output
+            .assemble(left, matches, |number| kept.get(&number))
+    }
+
+    fn before_first(&self) -> Result<Cursor> {
+        let times = self.matching.domain.no_times(Side::Right)?;
+        Ok(Cursor {
+            batch: OrderedBatch {
+                keys: vec![],
+                times,
+            },
+            number: 0,
+            position: 0,
+        })
+    }
+
+    async fn next_left(&mut self) -> Result<Option<(RecordBatch, Cursor)>> {
+        while let Some(batch) = self.left.next().await.transpose()? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
+            let inputs = self.matching.left_inputs(&batch)?;
+            let keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            let times = self.matching.domain.times(Side::Left, &inputs.time)?;
+            self.left_order.check(&times, batch.num_rows())?;
+            self.merge.grow(self.ordinals.len());
+            self.account()?;
+            let cursor = Cursor {
+                batch: OrderedBatch { keys, times },
+                number: 0,
+                position: 0,
+            };
+            return Ok(Some((batch, cursor)));
+        }
+        Ok(None)
+    }
+
+    /// The next right batch; `matches` are those of the left batch at hand, whose rows must
+    /// stay reachable.
+    async fn next_right(&mut self, matches: &mut [RowId]) -> Result<Option<Cursor>> {
+        while let Some(batch) = self.right.input.next().await.transpose()? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let time = self.build_metrics.build_time.clone();
+            let _timer = time.timer();
+            self.build_metrics.right_rows.add(batch.num_rows());
+            let inputs = self.matching.right_inputs(&batch)?;
+            let keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            let times = self.matching.domain.times(Side::Right, &inputs.time)?;
+            self.right.order.check(&times, batch.num_rows())?;
+            self.merge.grow(self.ordinals.len());
+            if self.right.kept.len() >= self.right.look_through_at {
+                self.drop_unneeded(matches)?;
+            }
+            let (payload, _) = self.matching.split_place(&batch)?;
+            let number = self.right.keep(payload);
+            self.account()?;
+            return Ok(Some(Cursor {
+                batch: OrderedBatch { keys, times },
+                number,
+                position: 0,
+            }));
+        }
+        Ok(None)
+    }
+
+    fn account(&self) -> Result<()> {
+        let held = self.right.kept_bytes + self.ordinals.size() + self.merge.size();
+        self.build_metrics.peak_mem_used.set_max(held);
+        self.reservation.try_resize(held)
+    }
+
+    /// Drops right batches that hold no needed row, or copies the needed rows together.
+    fn drop_unneeded(&mut self, matches: &mut [RowId]) -> Result<()> {
+        let needed = |row: &&RowId| row.is_some();
+        let rows: Vec<RowId> = self
+            .merge
+            .live()
+            .chain(matches.iter().filter(needed).copied())
+            .collect();
+        let used: HashSet<u32> = rows.iter().map(|row| row.batch).collect();
+        self.right.retain(&used);
+        let kept_rows: usize = self.right.kept.values().map(RecordBatch::num_rows).sum();
+        if kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES {
+            let kept = &self.right.kept;
+            let columns = gather(self.output.nulls(), &rows, |number| kept.get(&number))?;
+            let together = self.right.payload_batch(columns, rows.len())?;
+            self.right.retain(&HashSet::new());
+            let number = self.right.keep(together);
+            let mut ids = (0..rows.len() as u32).map(|row| RowId { batch: number, row });
+            self.merge.relocate(&mut ids);
+            for row in matches.iter_mut().filter(|row| row.is_some()) {
+                if let Some(id) = ids.next() {
+                    *row = id;
+                }
+            }
+        }
+        self.right.look_through_at = FEW_BATCHES.max(2 * self.right.kept.len());
+        Ok(())
+    }
+
+    /// Tells keys that do not exist from keys whose rows all come too late.
+    async fn look_ahead(&mut self, mut right: Option<Cursor>) -> Result<()> {
+        let mut rows = 0;
+        while let Some(batch) = right
+            && self.merge.wonders()
+        {
+            self.merge.look_at(&batch);
+            rows += batch.batch.keys.len();
+            if rows >= LOOK_AHEAD_ROWS {
+                break;
+            }
+            right = self.next_right(&mut []).await?;
+        }
+        Ok(())
+    }
+}
+
+impl RightRows {
+    fn keep(&mut self, batch: RecordBatch) -> u32 {
+        let number = self.next_number;
+        // Numbers of batches long dropped may come again after 2^32 batches.
+        self.next_number = (number + 1) % u32::MAX;
+        self.kept_bytes += get_record_batch_memory_size(&batch);
+        self.kept.insert(number, batch);
+        number
+    }
+
+    fn retain(&mut self, used: &HashSet<u32>) {
+        self.kept.retain(|number, _| used.contains(number));
+        self.kept_bytes = self.kept.values().map(get_record_batch_memory_size).sum();
+    }
+
+    fn payload_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let Some(any) = self.kept.values().next() else {
+            return exec_err!("no right batch is kept");
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(
+            any.schema(),
+            columns,
+            &options,
+        )?)
+    }
+}

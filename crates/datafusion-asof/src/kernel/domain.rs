@@ -1,0 +1,506 @@
+//! As-of values of both sides on one line.
+//!
+//! The two sides of a match condition may have different types: microseconds against
+//! nanoseconds, a signed against an unsigned integer, an integer against a float. Casting
+//! one to the other can overflow (the year 9999 in nanoseconds) or round (2^53 + 1 as a
+//! float), so values are instead laid on a common line of integers on which order is exact:
+//!
+//! | types | line | a step is |
+//! |---|---|---|
+//! | one temporal type, signed integers | `i64` | the unit of the type |
+//! | temporal types of different units | `i64` if it cannot overflow, else `i128` | the finer unit |
+//! | unsigned 64-bit integers, decimals | `i128` | 1, or the finer scale |
+//! | floats | `i64` | the next float: the order-preserving bits, `-0.0` as `0.0` |
+//! | an integer against a float | `i128` | 2^-16 of the next float: see [`integer_among_floats`] |
+//! | strings, binaries, booleans, ... | bytes of arrow's row format | none: no distance |
+//!
+//! NULL and NaN have no place on the line: they are *invalid* and never match.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, new_empty_array,
+};
+use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
+use datafusion::arrow::compute::{cast, is_not_null};
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, UInt64Type,
+};
+use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
+use datafusion::common::{Result, exec_err, plan_err};
+
+use crate::spec::Side;
+
+const NANOS_PER_DAY: i128 = 86_400_000_000_000;
+/// Room between two neighbouring floats for the integers that lie there: at most 2^11.
+const BETWEEN_FLOATS: u32 = 16;
+
+/// The common line of two as-of types.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeDomain {
+    pub(super) repr: Repr,
+    left: Lane,
+    right: Lane,
+    pub(super) step: Step,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Repr {
+    I64,
+    I128,
+    Float,
+    IntFloat,
+    Bytes(Arc<RowConverter>),
+}
+
+/// What places on a line are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    I64,
+    I128,
+    Rows,
+}
+
+/// How the values of one side come onto the line.
+#[derive(Debug, Clone, PartialEq)]
+struct Lane {
+    data_type: DataType,
+    factor: i128,
+}
+
+/// What a step of the line measures: what a tolerance is converted to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// Nanoseconds per step, and whether both sides have this very unit.
+    Nanos {
+        per_step: i128,
+        one_unit: bool,
+    },
+    /// A step is `10^-scale`.
+    Decimal {
+        scale: i32,
+    },
+    Float,
+    /// There is an order but no distance.
+    OrderOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Instant { zoned: bool },
+    TimeOfDay,
+    Duration,
+}
+
+enum Class {
+    Temporal {
+        family: Family,
+        nanos: i128,
+        bits: u32,
+    },
+    Exact {
+        scale: i32,
+        digits: i32,
+        fits_i64: bool,
+    },
+    Float,
+    Bytes,
+}
+
+fn unit_nanos(unit: TimeUnit) -> i128 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
+fn classify(data_type: &DataType) -> Option<Class> {
+    let temporal = |family, nanos, bits| {
+        Some(Class::Temporal {
+            family,
+            nanos,
+            bits,
+        })
+    };
+    let exact = |scale, digits, fits_i64| {
+        Some(Class::Exact {
+            scale,
+            digits,
+            fits_i64,
+        })
+    };
+    let naive = Family::Instant { zoned: false };
+    match data_type {
+        DataType::Date32 => temporal(naive, NANOS_PER_DAY, 32),
+        DataType::Date64 => temporal(naive, 1_000_000, 64),
+        DataType::Timestamp(unit, zone) => {
+            let zoned = zone.is_some();
+            temporal(Family::Instant { zoned }, unit_nanos(*unit), 64)
+        }
+        DataType::Time32(unit) => temporal(Family::TimeOfDay, unit_nanos(*unit), 32),
+        DataType::Time64(unit) => temporal(Family::TimeOfDay, unit_nanos(*unit), 64),
+        DataType::Duration(unit) => temporal(Family::Duration, unit_nanos(*unit), 64),
+        DataType::Int8 | DataType::UInt8 => exact(0, 3, true),
+        DataType::Int16 | DataType::UInt16 => exact(0, 5, true),
+        DataType::Int32 | DataType::UInt32 => exact(0, 10, true),
+        DataType::Int64 => exact(0, 19, true),
+        DataType::UInt64 => exact(0, 20, false),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => {
+            exact(i32::from(*scale), i32::from(*precision), false)
+        }
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(Class::Float),
+        DataType::Null
+        | DataType::Interval(_)
+        | DataType::Dictionary(_, _)
+        | DataType::Map(_, _)
+        | DataType::Union(_, _) => None,
+        other => {
+            RowConverter::supports_fields(&[SortField::new(other.clone())]).then_some(Class::Bytes)
+        }
+    }
+}
+
+/// Whether values of `data_type` can be as-of values at all.
+pub(crate) fn is_orderable(data_type: &DataType) -> bool {
+    classify(data_type).is_some()
+}
+
+impl TimeDomain {
+    /// The line for as-of values of these types.
+    ///
+    /// # Errors
+    /// A planning error that names both types if they cannot be compared exactly.
+    pub fn try_new(left: &DataType, right: &DataType) -> Result<Self> {
+        let incomparable = || {
+            plan_err!(
+                "an ASOF JOIN cannot compare as-of values of type {left} with {right}: \
+                 cast one side to the type of the other"
+            )
+        };
+        let (Some(left_class), Some(right_class)) = (classify(left), classify(right)) else {
+            return incomparable();
+        };
+        let lanes = |left_factor, right_factor| {
+            let lane = |data_type: &DataType, factor| Lane {
+                data_type: data_type.clone(),
+                factor,
+            };
+            (lane(left, left_factor), lane(right, right_factor))
+        };
+        let (repr, (left, right), step) = match (left_class, right_class) {
+            (
+                Class::Temporal {
+                    family: left_family,
+                    nanos: left_nanos,
+                    bits: left_bits,
+                },
+                Class::Temporal {
+                    family: right_family,
+                    nanos: right_nanos,
+                    bits: right_bits,
+                },
+            ) if left_family == right_family => {
+                let per_step = left_nanos.min(right_nanos);
+                let (left_factor, right_factor) = (left_nanos / per_step, right_nanos / per_step);
+                let fits = |bits: u32, factor: i128| {
+                    (1i128 << (bits - 1)) * factor <= i128::from(i64::MAX) + 1
+                };
+                let repr = if fits(left_bits, left_factor) && fits(right_bits, right_factor) {
+                    Repr::I64
+                } else {
+                    Repr::I128
+                };
+                let one_unit = left_nanos == right_nanos;
+                let step = Step::Nanos { per_step, one_unit };
+                (repr, lanes(left_factor, right_factor), step)
+            }
+            (
+                Class::Exact {
+                    scale: left_scale,
+                    digits: left_digits,
+                    fits_i64: left_fits,
+                },
+                Class::Exact {
+                    scale: right_scale,
+                    digits: right_digits,
+                    fits_i64: right_fits,
+                },
+            ) => {
+                let scale = left_scale.max(right_scale);
+                let shifts = (scale - left_scale, scale - right_scale);
+                if (left_digits + shifts.0).max(right_digits + shifts.1) > 38 {
+                    return incomparable();
+                }
+                let factor = |shift: i32| 10i128.pow(shift.unsigned_abs());
+                let repr = if left_fits && right_fits {
+                    Repr::I64
+                } else {
+                    Repr::I128
+                };
+                let step = Step::Decimal { scale };
+                (repr, lanes(factor(shifts.0), factor(shifts.1)), step)
+            }
+            (Class::Float, Class::Float) => (Repr::Float, lanes(1, 1), Step::Float),
+            (Class::Float, Class::Exact { .. }) if right.is_integer() => {
+                (Repr::IntFloat, lanes(1, 1), Step::Float)
+            }
+            (Class::Exact { .. }, Class::Float) if left.is_integer() => {
+                (Repr::IntFloat, lanes(1, 1), Step::Float)
+            }
+            (Class::Bytes, Class::Bytes) if left == right => {
+                let converter = RowConverter::new(vec![SortField::new(left.clone())])?;
+                let repr = Repr::Bytes(Arc::new(converter));
+                (repr, lanes(1, 1), Step::OrderOnly)
+            }
+            _ => return incomparable(),
+        };
+        Ok(Self {
+            repr,
+            left,
+            right,
+            step,
+        })
+    }
+
+    /// What the places of this line are stored as.
+    pub fn line(&self) -> Line {
+        match self.repr {
+            Repr::I64 | Repr::Float => Line::I64,
+            Repr::I128 | Repr::IntFloat => Line::I128,
+            Repr::Bytes(_) => Line::Rows,
+        }
+    }
+
+    /// Appends right values to rows that are compared across batches.
+    pub fn append_rows(&self, rows: &mut Option<Rows>, values: &ArrayRef) -> Result<()> {
+        let Repr::Bytes(converter) = &self.repr else {
+            return exec_err!("as-of values of type {} are numbers", values.data_type());
+        };
+        let rows = rows.get_or_insert_with(|| converter.empty_rows(0, 0));
+        Ok(converter.append(rows, &[Arc::clone(values)])?)
+    }
+
+    /// The places of no rows at all.
+    pub fn no_times(&self, side: Side) -> Result<Times> {
+        self.times(side, &new_empty_array(&self.lane(side).data_type))
+    }
+
+    fn lane(&self, side: Side) -> &Lane {
+        match side {
+            Side::Right => &self.right,
+            _ => &self.left,
+        }
+    }
+
+    /// The places on the line of a column of one side.
+    pub fn times(&self, side: Side, values: &ArrayRef) -> Result<Times> {
+        let lane = self.lane(side);
+        if values.data_type() != &lane.data_type {
+            return exec_err!(
+                "as-of values arrived as {}, planned as {}",
+                values.data_type(),
+                lane.data_type
+            );
+        }
+        match &self.repr {
+            Repr::I64 => {
+                let ticks = cast(values, &DataType::Int64)?;
+                let ticks = ticks.as_primitive::<Int64Type>();
+                let values = match i64::try_from(lane.factor) {
+                    Ok(1) => ticks.values().clone(),
+                    // NULL slots may hold anything, valid ones fit by choice of the line.
+                    Ok(factor) => ticks
+                        .values()
+                        .iter()
+                        .map(|t| t.wrapping_mul(factor))
+                        .collect(),
+                    Err(_) => return exec_err!("as-of unit factor {} too large", lane.factor),
+                };
+                Ok(Times {
+                    values: TimeValues::I64(values),
+                    valid: ticks.nulls().cloned(),
+                })
+            }
+            Repr::I128 => {
+                let (mut wide, valid) = exact_i128(values)?;
+                if lane.factor != 1 {
+                    for (row, value) in wide.iter_mut().enumerate() {
+                        *value = match value.checked_mul(lane.factor) {
+                            Some(scaled) => scaled,
+                            None if valid.as_ref().is_some_and(|v| v.is_null(row)) => 0,
+                            None => return exec_err!("as-of value {value} is out of range"),
+                        };
+                    }
+                }
+                Ok(Times {
+                    values: TimeValues::I128(wide),
+                    valid,
+                })
+            }
+            Repr::Float => {
+                let floats = cast(values, &DataType::Float64)?;
+                let floats = floats.as_primitive::<Float64Type>();
+                let values = floats.values().iter().map(|x| float_key(*x)).collect();
+                Ok(Times {
+                    values: TimeValues::I64(values),
+                    valid: not_nan(floats),
+                })
+            }
+            Repr::IntFloat if lane.data_type.is_integer() => {
+                let (mut wide, valid) = exact_i128(values)?;
+                for value in &mut wide {
+                    *value = integer_among_floats(*value);
+                }
+                Ok(Times {
+                    values: TimeValues::I128(wide),
+                    valid,
+                })
+            }
+            Repr::IntFloat => {
+                let floats = cast(values, &DataType::Float64)?;
+                let floats = floats.as_primitive::<Float64Type>();
+                let wide = |x: &f64| i128::from(float_key(*x)) << BETWEEN_FLOATS;
+                Ok(Times {
+                    values: TimeValues::I128(floats.values().iter().map(wide).collect()),
+                    valid: not_nan(floats),
+                })
+            }
+            Repr::Bytes(converter) => Ok(Times {
+                values: TimeValues::Rows(converter.convert_columns(&[Arc::clone(values)])?),
+                valid: values.logical_nulls(),
+            }),
+        }
+    }
+}
+
+/// As-of values of one batch, on the line of their [`TimeDomain`].
+#[derive(Debug)]
+pub(crate) struct Times {
+    pub values: TimeValues,
+    valid: Option<NullBuffer>,
+}
+
+#[derive(Debug)]
+pub(crate) enum TimeValues {
+    I64(ScalarBuffer<i64>),
+    I128(Vec<i128>),
+    Rows(Rows),
+}
+
+impl Times {
+    /// Whether the row has a place on the line: neither NULL nor NaN.
+    #[inline]
+    pub fn is_valid(&self, row: usize) -> bool {
+        self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
+    }
+}
+
+/// A column of places on the line, so that kernels are compiled once for each kind.
+pub(crate) trait TimeColumn {
+    type Value<'a>: Copy + Ord
+    where
+        Self: 'a;
+    fn value(&self, row: usize) -> Self::Value<'_>;
+    /// The value as a distance can be taken of it; meaningless for bytes, which have none.
+    fn wide(value: Self::Value<'_>) -> i128;
+}
+
+impl TimeColumn for ScalarBuffer<i64> {
+    type Value<'a> = i64;
+    #[inline]
+    fn value(&self, row: usize) -> i64 {
+        self[row]
+    }
+    #[inline]
+    fn wide(value: i64) -> i128 {
+        i128::from(value)
+    }
+}
+
+impl TimeColumn for Vec<i128> {
+    type Value<'a> = i128;
+    #[inline]
+    fn value(&self, row: usize) -> i128 {
+        self[row]
+    }
+    #[inline]
+    fn wide(value: i128) -> i128 {
+        value
+    }
+}
+
+impl TimeColumn for Rows {
+    type Value<'a> = Row<'a>;
+    #[inline]
+    fn value(&self, row: usize) -> Row<'_> {
+        self.row(row)
+    }
+    fn wide(_: Row<'_>) -> i128 {
+        0
+    }
+}
+
+/// Integers and decimals of up to 128 bits, and temporal values, as they are stored.
+fn exact_i128(values: &ArrayRef) -> Result<(Vec<i128>, Option<NullBuffer>)> {
+    let wide = match values.data_type() {
+        DataType::UInt64 => {
+            let values = values.as_primitive::<UInt64Type>().values();
+            values.iter().map(|v| i128::from(*v)).collect()
+        }
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => {
+            let decimals = cast(values, &DataType::Decimal128(38, *scale))?;
+            decimals.as_primitive::<Decimal128Type>().values().to_vec()
+        }
+        DataType::Decimal128(_, _) => values.as_primitive::<Decimal128Type>().values().to_vec(),
+        _ => {
+            let ticks = cast(values, &DataType::Int64)?;
+            let ticks = ticks.as_primitive::<Int64Type>().values();
+            ticks.iter().map(|v| i128::from(*v)).collect()
+        }
+    };
+    Ok((wide, values.nulls().cloned()))
+}
+
+fn not_nan(floats: &Float64Array) -> Option<NullBuffer> {
+    if floats.null_count() == 0 && !floats.values().iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    let present = is_not_null(floats).ok()?;
+    let numbers = BooleanArray::from_unary(floats, |x| !x.is_nan());
+    Some(NullBuffer::new(present.values() & numbers.values()))
+}
+
+/// The float's place among all floats: order-preserving, `-0.0` as `0.0`.
+pub(super) fn float_key(x: f64) -> i64 {
+    let bits = (x + 0.0).to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
+/// The inverse of [`float_key`].
+pub(super) fn float_of_key(key: i64) -> f64 {
+    let bits = key ^ ((key >> 63).cast_unsigned() >> 1).cast_signed();
+    f64::from_bits(bits.cast_unsigned())
+}
+
+/// The integer's place among all floats: that of the greatest float not above it, and in the
+/// room up to the next float the distance from it.
+fn integer_among_floats(integer: i128) -> i128 {
+    let mut below = integer as f64;
+    if below as i128 > integer {
+        below = below.next_down();
+    }
+    (i128::from(float_key(below)) << BETWEEN_FLOATS) + (integer - below as i128)
+}
+
+/// The value at a place of [`Repr::IntFloat`]: a float and the integer distance above it.
+pub(super) fn split_int_float(place: i128) -> (f64, i128) {
+    let key = (place >> BETWEEN_FLOATS) as i64;
+    (float_of_key(key), place & ((1 << BETWEEN_FLOATS) - 1))
+}
+
+#[cfg(test)]
+mod tests;

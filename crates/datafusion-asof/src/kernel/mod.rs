@@ -1,0 +1,21 @@
+//! Pure matching over arrow arrays: no async, no I/O, no plans.
+//!
+//! The drivers in `exec/` decide who meets whom; what matches is decided here, once, for
+//! every strategy. In reading order:
+//!
+//! * [`domain`]: as-of values of both sides, whatever their types, on one line of integers;
+//! * [`tolerance`]: the farthest distance on that line;
+//! * [`ordinals`]: equality keys as dense `u32` numbers;
+//! * [`rows`]: the id of a right row, and the outcome of matching a batch of left rows;
+//! * [`index`]: the right side grouped by key and ordered by time, to be looked up;
+//! * [`merge`]: both sides in time order, with one "last row seen" per key.
+//!
+//! Everything between keys and payload is a number: payload columns are touched only when
+//! the matches of a batch are known.
+
+pub(crate) mod domain;
+pub(crate) mod index;
+pub(crate) mod merge;
+pub(crate) mod ordinals;
+pub(crate) mod rows;
+pub(crate) mod tolerance;

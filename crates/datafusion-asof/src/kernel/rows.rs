@@ -1,0 +1,48 @@
+//! Ids of right rows, and what matching a batch of left rows comes to.
+
+/// The place of a right row among the batches a driver keeps: batch number and row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowId {
+    pub batch: u32,
+    pub row: u32,
+}
+
+impl RowId {
+    /// No row: the left row stays unmatched.
+    pub const NONE: Self = Self {
+        batch: u32::MAX,
+        row: u32::MAX,
+    };
+
+    pub fn is_some(self) -> bool {
+        self.batch != u32::MAX
+    }
+}
+
+/// How many left rows found a match, and why the others did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MatchCounts {
+    pub matched: usize,
+    /// A key of the left row is NULL.
+    pub null_key: usize,
+    /// The as-of value of the left row is NULL or NaN.
+    pub null_time: usize,
+    /// No right row has the key.
+    pub no_key: usize,
+    /// The key has right rows, all on the wrong side of the left row's time.
+    pub wrong_side: usize,
+    /// The nearest right row on the right side is farther than the tolerance.
+    pub beyond_tolerance: usize,
+}
+
+impl MatchCounts {
+    /// The left rows counted.
+    pub fn total(&self) -> usize {
+        self.matched
+            + self.null_key
+            + self.null_time
+            + self.no_key
+            + self.wrong_side
+            + self.beyond_tolerance
+    }
+}

@@ -1,0 +1,112 @@
+//! Types of the two sides that can be compared.
+//!
+//! Keys coerce as they would in `WHERE l.k = r.k`. As-of values are left as they are where
+//! the kernel compares them exactly (different units, integers against floats); otherwise
+//! they coerce as in `WHERE l.ts >= r.ts`, unless that would round.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+
+use crate::kernel::domain::{TimeDomain, is_orderable};
+
+/// An expression and the schema that it reads.
+pub(super) struct Operand<'a> {
+    pub expr: Expr,
+    pub schema: &'a DFSchema,
+}
+
+impl Operand<'_> {
+    fn cast(self, to: &DataType) -> Result<Expr> {
+        self.expr.cast_to(to, self.schema)
+    }
+}
+
+/// A key pair with a common type.
+pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr, Expr)> {
+    let types = (
+        left.expr.get_type(left.schema)?,
+        right.expr.get_type(right.schema)?,
+    );
+    if types.0 == types.1 {
+        return Ok((left.expr, right.expr));
+    }
+    let (to_left, to_right) =
+        BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types()?;
+    if to_left != to_right {
+        return plan_err!(
+            "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
+            types.0,
+            types.1
+        );
+    }
+    Ok((left.cast(&to_left)?, right.cast(&to_right)?))
+}
+
+/// As-of values of both sides in types that the kernel compares exactly.
+pub(super) fn align_times(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr, Expr)> {
+    let types = (
+        left.expr.get_type(left.schema)?,
+        right.expr.get_type(right.schema)?,
+    );
+    let (to_left, to_right) = comparable(&types.0, &types.1)?;
+    Ok((left.cast(&to_left)?, right.cast(&to_right)?))
+}
+
+fn comparable(left: &DataType, right: &DataType) -> Result<(DataType, DataType)> {
+    let (plain_left, plain_right) = (plain(left), plain(right));
+    if TimeDomain::try_new(plain_left, plain_right).is_ok() {
+        return Ok((plain_left.clone(), plain_right.clone()));
+    }
+    let refused = || {
+        plan_err!(
+            "an ASOF JOIN cannot compare as-of values of type {left} with {right}: \
+             cast one side to the type of the other"
+        )
+    };
+    // A time without a zone is read in the zone of the other side.
+    if let DataType::Timestamp(_, Some(zone)) = plain_left
+        && let Some(zoned_right) = zoned(plain_right, zone)
+    {
+        return Ok((plain_left.clone(), zoned_right));
+    }
+    if let DataType::Timestamp(_, Some(zone)) = plain_right
+        && let Some(zoned_left) = zoned(plain_left, zone)
+    {
+        return Ok((zoned_left, plain_right.clone()));
+    }
+    let rounds = |a: &DataType, b: &DataType| a.is_floating() && b.is_decimal();
+    if rounds(plain_left, plain_right) || rounds(plain_right, plain_left) {
+        return refused();
+    }
+    let coercer = BinaryTypeCoercer::new(plain_left, &Operator::GtEq, plain_right);
+    match coercer.get_input_types() {
+        Ok((to_left, to_right))
+            if is_orderable(&to_left) && TimeDomain::try_new(&to_left, &to_right).is_ok() =>
+        {
+            Ok((to_left, to_right))
+        }
+        _ => refused(),
+    }
+}
+
+fn plain(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, value) => value,
+        other => other,
+    }
+}
+
+/// The zoned type of a type without zone, in its own unit so that nothing overflows.
+fn zoned(data_type: &DataType, zone: &Arc<str>) -> Option<DataType> {
+    let unit = match data_type {
+        DataType::Timestamp(unit, None) => *unit,
+        DataType::Date32 => TimeUnit::Second,
+        DataType::Date64 => TimeUnit::Millisecond,
+        _ => return None,
+    };
+    Some(DataType::Timestamp(unit, Some(Arc::clone(zone))))
+}

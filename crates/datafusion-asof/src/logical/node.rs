@@ -1,0 +1,133 @@
+//! [`AsOfJoinNode`]: the as-of join in a logical plan.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::kernel::domain::TimeDomain;
+use crate::spec::{AsOfJoinType, AsOfSpec};
+
+/// The logical as-of join of two plans.
+///
+/// Its columns are those of the left input, then those of the right, which are nullable in
+/// a left join. As-of values and keys of the two sides have types that the physical join
+/// compares as they are; casts that this takes are part of the expressions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AsOfJoinNode {
+    left: Arc<LogicalPlan>,
+    right: Arc<LogicalPlan>,
+    spec: AsOfSpec<Expr>,
+    schema: DFSchemaRef,
+}
+
+// The schema follows from the rest.
+impl PartialOrd for AsOfJoinNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let own = (&self.left, &self.right, &self.spec);
+        own.partial_cmp(&(&other.left, &other.right, &other.spec))
+    }
+}
+
+impl AsOfJoinNode {
+    /// A join of two plans; left expressions read the left plan, right ones the right.
+    ///
+    /// # Errors
+    /// A planning error if the two plans have a column of the same qualified name, or if the
+    /// as-of values cannot be compared.
+    pub fn try_new(
+        left: Arc<LogicalPlan>,
+        right: Arc<LogicalPlan>,
+        spec: AsOfSpec<Expr>,
+    ) -> Result<Self> {
+        let condition = &spec.match_condition;
+        TimeDomain::try_new(
+            &condition.left.get_type(left.schema())?,
+            &condition.right.get_type(right.schema())?,
+        )?;
+        let schema = schema(left.schema(), right.schema(), spec.join_type)?;
+        Ok(Self {
+            left,
+            right,
+            spec,
+            schema: Arc::new(schema),
+        })
+    }
+
+    /// The left input: the probe side.
+    pub fn left(&self) -> &Arc<LogicalPlan> {
+        &self.left
+    }
+
+    /// The right input: the build side.
+    pub fn right(&self) -> &Arc<LogicalPlan> {
+        &self.right
+    }
+
+    /// What is joined.
+    pub fn spec(&self) -> &AsOfSpec<Expr> {
+        &self.spec
+    }
+}
+
+fn schema(left: &DFSchema, right: &DFSchema, join_type: AsOfJoinType) -> Result<DFSchema> {
+    let left_fields = left.iter().map(|(q, f)| (q.cloned(), Arc::clone(f)));
+    let right_fields = right.iter().map(|(q, f)| {
+        let field = match join_type {
+            AsOfJoinType::Inner => Arc::clone(f),
+            AsOfJoinType::Left => Arc::new(f.as_ref().clone().with_nullable(true)),
+        };
+        (q.cloned(), field)
+    });
+    let mut metadata = right.metadata().clone();
+    metadata.extend(left.metadata().clone());
+    let schema = DFSchema::new_with_metadata(left_fields.chain(right_fields).collect(), metadata)?;
+    // A left row comes out at most once, so what identified it still does.
+    schema.with_functional_dependencies(left.functional_dependencies().clone())
+}
+
+impl UserDefinedLogicalNodeCore for AsOfJoinNode {
+    fn name(&self) -> &str {
+        "AsOfJoin"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.left, &self.right]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        let expressions = self.spec.expressions();
+        expressions.map(|(_, expr)| expr.clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AsOfJoin: {}", self.spec)
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let [left, right] = <[LogicalPlan; 2]>::try_from(inputs)
+            .or_else(|inputs| plan_err!("AsOfJoin has two inputs, not {}", inputs.len()))?;
+        // Rewritten expressions come aliased to the names they had.
+        let mut exprs = exprs.into_iter().map(Expr::unalias);
+        let spec = self.spec.try_map(|_, _| match exprs.next() {
+            Some(expr) => Ok(expr),
+            None => plan_err!("AsOfJoin is missing an expression"),
+        })?;
+        Self::try_new(Arc::new(left), Arc::new(right), spec)
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let left_columns = self.left.schema().fields().len();
+        let (left, right): (Vec<_>, Vec<_>) = output_columns
+            .iter()
+            .partition(|column| **column < left_columns);
+        let right = right.into_iter().map(|column| column - left_columns);
+        Some(vec![left, right.collect()])
+    }
+}

@@ -1,0 +1,61 @@
+//! [`AsOfJoinNode`] and physical inputs to [`AsOfJoinExec`]: the one meeting point of the
+//! logical and the physical world.
+//!
+//! The plan made here is always right and needs nothing else to run: a sort-merge. The rule
+//! [`AsOfJoinSelection`](crate::AsOfJoinSelection) refines it where it is installed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+
+use crate::exec::{AsOfJoinExec, AsOfStrategy};
+use crate::logical::AsOfJoinNode;
+use crate::spec::Side;
+
+/// Plans [`AsOfJoinNode`]s, for applications that have a query planner of their own: hand it
+/// to `DefaultPhysicalPlanner::with_extension_planners` beside the others. Everyone else gets
+/// it with [`WithAsOf`](crate::WithAsOf).
+#[derive(Debug, Default, Clone, Copy)]
+pub struct AsOfExtensionPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for AsOfExtensionPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        planning_ctx: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<AsOfJoinNode>() else {
+            return Ok(None);
+        };
+        let ([left_plan, right_plan], [left, right]) = (logical_inputs, physical_inputs) else {
+            return plan_err!("AsOfJoin has two inputs, not {}", physical_inputs.len());
+        };
+        let no_columns = DFSchema::empty();
+        let spec = node.spec().try_map(|side, expr| {
+            let schema = match side {
+                Side::Left => left_plan.schema(),
+                Side::Right => right_plan.schema(),
+                Side::Neither => &no_columns,
+            };
+            planner.create_physical_expr(expr, schema, session, planning_ctx)
+        })?;
+        let join = AsOfJoinExec::try_new(
+            Arc::clone(left),
+            Arc::clone(right),
+            spec,
+            AsOfStrategy::SortMerge,
+        )?;
+        Ok(Some(Arc::new(join)))
+    }
+}

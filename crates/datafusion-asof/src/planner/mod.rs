@@ -1,0 +1,13 @@
+//! From logical to physical.
+//!
+//! * [`extension`]: the one place where the two worlds meet;
+//! * [`query_planner`]: plugs it into a session, beside a planner that is there already;
+//! * [`selection`]: which strategy, and why.
+
+mod extension;
+mod query_planner;
+mod selection;
+
+pub use extension::AsOfExtensionPlanner;
+pub use query_planner::AsOfQueryPlanner;
+pub use selection::AsOfJoinSelection;

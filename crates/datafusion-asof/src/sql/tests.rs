@@ -1,0 +1,105 @@
+//! The one form that every spelling comes to, and text that is left alone.
+
+use super::*;
+
+fn rewritten(sql: &str) -> String {
+    rewrite_sql(sql, Dialect::Generic).expect(sql).into_owned()
+}
+
+#[test]
+fn every_spelling_has_one_form() {
+    let table = [
+        (
+            "SELECT * FROM t ASOF JOIN q MATCH_CONDITION (t.ts >= q.ts) ON t.k = q.k",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (t.ts >= q.ts) ON t.k = q.k)",
+        ),
+        (
+            "SELECT * FROM t LEFT ASOF JOIN q ON t.k = q.k AND t.ts >= q.ts TOLERANCE 5s",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('left', NULL, INTERVAL '5 seconds')) ON t.k = q.k AND t.ts >= q.ts)",
+        ),
+        (
+            "SELECT * FROM t ASOF INNER JOIN q USING (k, ts), u",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('inner', NULL)) USING(k, ts)), u",
+        ),
+        (
+            "SELECT * FROM a JOIN b ON a.x = b.x ASOF JOIN c ON a.t >= c.t JOIN d ON d.x = a.x",
+            "SELECT * FROM (a JOIN b ON a.x = b.x ASOF JOIN c MATCH_CONDITION (__asof('', NULL)) ON a.t >= c.t) JOIN d ON d.x = a.x",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN (SELECT * FROM u ASOF JOIN v ON u.t > v.t) q ON t.t >= q.t",
+            "SELECT * FROM (t ASOF JOIN (SELECT * FROM (u ASOF JOIN v MATCH_CONDITION (__asof('', NULL)) ON u.t > v.t)) q MATCH_CONDITION (__asof('', NULL)) ON t.t >= q.t)",
+        ),
+    ];
+    for (sql, expected) in table {
+        assert_eq!(rewritten(sql), expected);
+        // The form is its own form.
+        assert_eq!(rewritten(expected), expected);
+    }
+}
+
+#[test]
+fn names_stay_names() {
+    for sql in [
+        "SELECT asof FROM asof JOIN x ON asof.a = x.a",
+        "SELECT a asof, b AS tolerance FROM t AS asof JOIN u ON true",
+        "SELECT * FROM t, asof JOIN x ON true",
+        "SELECT * FROM s.asof LEFT JOIN x ON true",
+        "SELECT \"asof\" FROM \"asof\" JOIN t ON true",
+        "SELECT 'ASOF JOIN' -- ASOF JOIN",
+    ] {
+        assert!(
+            matches!(rewrite_sql(sql, Dialect::Generic), Ok(Cow::Borrowed(_))),
+            "{sql}"
+        );
+    }
+    assert_eq!(
+        rewritten("SELECT * FROM t ASOF JOIN tolerance ON t.a > tolerance.a TOLERANCE 3"),
+        "SELECT * FROM (t ASOF JOIN tolerance MATCH_CONDITION (__asof('', NULL, 3)) ON t.a > tolerance.a)",
+    );
+    assert_eq!(
+        rewritten("SELECT * FROM t ASOF JOIN q tolerance ON t.a > tolerance.a"),
+        "SELECT * FROM (t ASOF JOIN q tolerance MATCH_CONDITION (__asof('', NULL)) ON t.a > tolerance.a)",
+    );
+}
+
+#[test]
+fn other_statements_keep_their_text() {
+    let sql = "CREATE EXTERNAL TABLE é STORED AS CSV LOCATION 'x' OPTIONS ('a' 'b');\n  \
+               SELECT * FROM t ASOF JOIN q ON t.a > q.a; -- end";
+    assert_eq!(
+        rewritten(sql),
+        "CREATE EXTERNAL TABLE é STORED AS CSV LOCATION 'x' OPTIONS ('a' 'b');\
+         SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('', NULL)) ON t.a > q.a); -- end",
+    );
+}
+
+#[test]
+fn refusals_say_where() {
+    for (sql, message) in [
+        (
+            "SELECT *\nFROM t LEFT ASOF LEFT JOIN q ON t.a > q.a",
+            "written once, before or after ASOF at Line: 2, Column: 18",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > q.a TOLERANCE 1 TOLERANCE 2",
+            "TOLERANCE is written twice for one ASOF JOIN at Line: 1, Column: 54",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > q.a TOLERANCE 3M",
+            "fixed length",
+        ),
+        (
+            "SELECT * FROM t ASOF RIGHT JOIN q ON t.a > q.a",
+            "RIGHT ASOF JOIN is not supported yet at Line: 1, Column: 22",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > > q.a",
+            "Line: 1, Column: 38",
+        ),
+    ] {
+        let error = rewrite_sql(sql, Dialect::Generic)
+            .expect_err(sql)
+            .to_string();
+        assert!(error.contains(message), "{sql}: {error}");
+    }
+}

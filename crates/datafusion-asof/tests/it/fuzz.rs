@@ -1,0 +1,232 @@
+//! Differential fuzz: random cases, every strategy, the definition as the judge.
+//!
+//! `ASOF_FUZZ_CASES` sets how many cases are tried and `ASOF_FUZZ_SEED` the seed of the first; case `i` has the seed `first + i`, so a
+//! failure is rerun alone by its own seed and a count of one.
+
+use std::env;
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use datafusion_asof::AsOfStrategy;
+use futures::FutureExt;
+use futures::future::join_all;
+
+use crate::case::Case;
+use crate::engine::{BATCH_SIZES, STRATEGIES, Seen, Setup, TARGET_PARTITIONS, check};
+use crate::generate::generate;
+use crate::shrink::{Problem, shrink};
+use crate::types::Dice;
+use crate::whole_path::{check_whole, generate_whole};
+
+/// One case in so many goes all the way from SQL.
+const WHOLE_PATH_EVERY: u64 = 50;
+/// A case that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Failures after which it is enough.
+const ENOUGH: usize = 5;
+
+fn setting(name: &str, default: u64) -> u64 {
+    match env::var(name) {
+        Ok(value) => value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} must be a number, not {value}")),
+        Err(_) => default,
+    }
+}
+
+fn is_whole(seed: u64) -> bool {
+    seed % WHOLE_PATH_EVERY == 0
+}
+
+fn case_of(seed: u64) -> Case {
+    if is_whole(seed) {
+        generate_whole(seed)
+    } else {
+        generate(seed)
+    }
+}
+
+/// Both strategies, each under its own random setup.
+fn setups(seed: u64) -> [Setup; 2] {
+    let dice = &mut Dice::new(seed ^ 0x5e7);
+    STRATEGIES.map(|strategy| Setup {
+        strategy,
+        target_partitions: *dice.pick(&TARGET_PARTITIONS),
+        batch_size: *dice.pick(&BATCH_SIZES),
+        keep_order: dice.percent(30),
+        twice: dice.percent(5),
+    })
+}
+
+/// Runs a case; a panic is a failure like any other.
+async fn attempt(case: Case, setup: Setup) -> Result<Seen, String> {
+    let run = async {
+        let expected = case.expected();
+        if is_whole(case.seed) {
+            check_whole(&case, &expected, setup).await
+        } else {
+            check(&case, &expected, setup).await
+        }
+    };
+    AssertUnwindSafe(run)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(format!(
+                "panic: {}",
+                text.or_else(|| panic.downcast_ref().copied())
+                    .unwrap_or("?")
+            ))
+        })
+}
+
+/// The tally of a run.
+#[derive(Default)]
+struct Tally {
+    answer_rows: AtomicUsize,
+    whole_path: AtomicUsize,
+    /// Sort-merge joins of two tables with rows in which no sort was needed.
+    merged_unsorted: AtomicUsize,
+}
+
+impl Tally {
+    fn add(&self, case: &Case, setup: Setup, seen: Seen) {
+        self.answer_rows.fetch_add(seen.rows, Ordering::Relaxed);
+        if is_whole(case.seed) {
+            self.whole_path.fetch_add(1, Ordering::Relaxed);
+        } else if setup.strategy == AsOfStrategy::SortMerge
+            && seen.sorts == 0
+            && case.left.rows() > 1
+            && case.right.rows() > 1
+        {
+            self.merged_unsorted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fuzz() {
+    let first = setting("ASOF_FUZZ_SEED", 1);
+    let cases = setting("ASOF_FUZZ_CASES", 2_000);
+    let started = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let tally = Arc::new(Tally::default());
+    let failures = Arc::new(Mutex::new(vec![]));
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    let busy = Arc::new((0..workers).map(|_| Mutex::new(None)).collect::<Vec<_>>());
+    let watching = watch(Arc::clone(&busy));
+    let worker = |worker: usize| {
+        let (next, tally, failures, busy) = (
+            Arc::clone(&next),
+            Arc::clone(&tally),
+            Arc::clone(&failures),
+            Arc::clone(&busy),
+        );
+        tokio::spawn(async move {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let enough = failures.lock().expect("no panic while held").len() >= ENOUGH;
+                if i >= cases || enough {
+                    break;
+                }
+                let seed = first + i;
+                *busy[worker].lock().expect("no panic while held") = Some((seed, Instant::now()));
+                let case = case_of(seed);
+                for setup in setups(seed) {
+                    match attempt(case.clone(), setup).await {
+                        Ok(seen) => tally.add(&case, setup, seen),
+                        Err(_) => {
+                            failures
+                                .lock()
+                                .expect("no panic while held")
+                                .push((case.clone(), setup));
+                            break;
+                        }
+                    }
+                }
+                *busy[worker].lock().expect("no panic while held") = None;
+            }
+        })
+    };
+    for end in join_all((0..workers).map(worker)).await {
+        end.expect("a worker runs to its end");
+    }
+    watching.store(false, Ordering::Relaxed);
+    let failures = std::mem::take(&mut *failures.lock().expect("no panic while held"));
+    report(&failures).await;
+    assert!(
+        failures.is_empty(),
+        "{} failing cases, shown above",
+        failures.len()
+    );
+
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{cases} cases from seed {first} in {seconds:.1} s ({:.0} per second): {} rows, {} runs from SQL, {} merges without a sort",
+        cases as f64 / seconds,
+        tally.answer_rows.load(Ordering::Relaxed),
+        tally.whole_path.load(Ordering::Relaxed),
+        tally.merged_unsorted.load(Ordering::Relaxed),
+    );
+    if cases >= 500 {
+        let merged = tally.merged_unsorted.load(Ordering::Relaxed);
+        assert!(
+            merged > 0,
+            "no case took declared order as it is: the generator misses that path"
+        );
+    }
+}
+
+/// Shows each failure as small as it can be made.
+async fn report(failures: &[(Case, Setup)]) {
+    // The panics of a case that is being shrunk have been seen.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let problem: Problem = Box::new(|case, setup| attempt(case, setup).map(Result::err).boxed());
+    for (case, setup) in failures {
+        let seed = case.seed;
+        let (case, setup, message) = shrink(case.clone(), *setup, &problem).await;
+        eprintln!(
+            "\n=== seed {seed} fails, shrunk, under {setup:?}\n{case}\n{message}\n\
+             rerun: ASOF_FUZZ_SEED={seed} ASOF_FUZZ_CASES=1 cargo test -p datafusion-asof --test it fuzz::fuzz"
+        );
+    }
+    panic::set_hook(hook);
+}
+
+/// Ends the process, with the seed, when a case never ends.
+fn watch(busy: Arc<Vec<Mutex<Option<(u64, Instant)>>>>) -> Arc<AtomicBool> {
+    let watching = Arc::new(AtomicBool::new(true));
+    let until = Arc::clone(&watching);
+    thread::spawn(move || {
+        while until.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(500));
+            for worker in busy.iter() {
+                if let Some((seed, since)) = *worker.lock().expect("no panic while held")
+                    && since.elapsed() > PATIENCE
+                {
+                    eprintln!(
+                        "\n=== seed {seed} does not end: ASOF_FUZZ_SEED={seed} ASOF_FUZZ_CASES=1"
+                    );
+                    process::exit(101);
+                }
+            }
+        }
+    });
+    watching
+}
+
+#[test]
+fn a_seed_gives_one_case() {
+    for seed in [0, 1, 7, 50] {
+        assert_eq!(
+            format!("{:?}", case_of(seed)),
+            format!("{:?}", case_of(seed))
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! The configurations every file must agree under.
+
+use std::fmt;
+use std::path::Path;
+
+/// How a session executes: the strategy it is forced to, its partitions and its batch size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub strategy: &'static str,
+    pub partitions: usize,
+    pub batch_size: usize,
+}
+
+/// The planner's own choice, with a fixed number of partitions so that plans do not depend on
+/// how many cores the machine has.
+const AUTO: Profile = Profile::new("auto", 4, 8192);
+
+/// The profile that `--complete` writes from; the others must then agree.
+pub(crate) const REFERENCE: Profile = Profile::new("sort_merge", 1, 8192);
+
+const ALL: [Profile; 8] = [
+    REFERENCE,
+    Profile::new("sort_merge", 1, 2),
+    Profile::new("sort_merge", 4, 8192),
+    Profile::new("sort_merge", 4, 2),
+    Profile::new("broadcast", 1, 8192),
+    Profile::new("broadcast", 1, 2),
+    Profile::new("broadcast", 4, 8192),
+    Profile::new("broadcast", 4, 2),
+];
+
+/// Folders whose files pin plan texts, or set the strategy themselves; they run once.
+const AUTO_FOLDERS: [&str; 1] = ["plans"];
+
+impl Profile {
+    const fn new(strategy: &'static str, partitions: usize, batch_size: usize) -> Self {
+        Self {
+            strategy,
+            partitions,
+            batch_size,
+        }
+    }
+
+    /// What `onlyif` and `skipif` may name.
+    pub(crate) fn labels(self) -> [String; 4] {
+        [
+            self.strategy.to_string(),
+            format!("partitions_{}", self.partitions),
+            format!("batch_{}", self.batch_size),
+            self.to_string(),
+        ]
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == AUTO {
+            return f.write_str(self.strategy);
+        }
+        write!(
+            f,
+            "{}_{}x{}",
+            self.strategy, self.partitions, self.batch_size
+        )
+    }
+}
+
+/// The profiles that `file` (relative to the corpus) runs under, the reference first.
+pub fn profiles_of(file: &Path) -> &'static [Profile] {
+    if AUTO_FOLDERS.iter().any(|folder| file.starts_with(folder)) {
+        &[AUTO]
+    } else {
+        &ALL
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo test -p sql-tests`: one trial per file and profile, named `slt::<profile>::<path>`.
+//! `-- --complete <filter>` rewrites the expected output of the files whose path has `<filter>`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Where runs write: below cargo's target folder.
+const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--complete") {
+        args.remove(at);
+        let filter = args.get(at).map_or("", String::as_str);
+        return complete(filter);
+    }
+
+    let files = match sql_tests::test_files() {
+        Ok(files) => files,
+        Err(error) => return fail(&format!("cannot list the corpus: {error}")),
+    };
+    let trials = files
+        .iter()
+        .flat_map(|file| {
+            sql_tests::profiles_of(file).iter().map(move |&profile| {
+                let name = format!("slt::{profile}::{}", file.display());
+                let file = file.clone();
+                Trial::test(name, move || {
+                    sql_tests::run(&file, profile, Path::new(SCRATCH)).map_err(Into::into)
+                })
+            })
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_iter(args), trials).exit_code()
+}
+
+fn complete(filter: &str) -> ExitCode {
+    let files = match sql_tests::test_files() {
+        Ok(files) => files,
+        Err(error) => return fail(&format!("cannot list the corpus: {error}")),
+    };
+    for file in files
+        .iter()
+        .filter(|f| f.to_string_lossy().contains(filter))
+    {
+        if let Err(error) = sql_tests::complete(file, Path::new(SCRATCH)) {
+            return fail(&format!("{}: {error}", file.display()));
+        }
+        println!("completed {}", file.display());
+    }
+    ExitCode::SUCCESS
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
+}
