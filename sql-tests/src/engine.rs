@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::dataframe::DataFrame;
@@ -54,7 +55,7 @@ impl Engine {
 
     async fn execute(&mut self, sql: &str) -> Result<DBOutput<Column>> {
         let df = self.plan(sql).await?;
-        let schema = df.schema().inner().clone();
+        let schema = Arc::clone(df.schema().inner());
         let batches = df.collect().await?;
         tables::spread(&self.ctx, &mut self.known, self.profile).await?;
         output(&schema, &batches, &self.scrubber)

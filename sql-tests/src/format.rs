@@ -96,7 +96,7 @@ pub(crate) fn output(
             if is_plan {
                 rows.extend(plan_rows(&cells[0], &cells[1], scrubber));
             } else {
-                rows.push(cells.into_iter().map(|c| cell(c, scrubber)).collect());
+                rows.push(cells.into_iter().map(|c| cell(&c, scrubber)).collect());
             }
         }
     }
@@ -110,11 +110,11 @@ pub(crate) fn output(
     })
 }
 
-fn cell(text: String, scrubber: &Scrubber) -> String {
+fn cell(text: &str, scrubber: &Scrubber) -> String {
     if text.is_empty() {
         "(empty)".to_string()
     } else {
-        scrubber.clean(&text).replace('\n', "\\n")
+        scrubber.clean(text).replace('\n', "\\n")
     }
 }
 

@@ -6,8 +6,11 @@ use std::path::Path;
 /// How a session executes: the strategy it is forced to, its partitions and its batch size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
+    /// The value of `asof.strategy`.
     pub strategy: &'static str,
+    /// The value of `datafusion.execution.target_partitions`.
     pub partitions: usize,
+    /// The value of `datafusion.execution.batch_size`.
     pub batch_size: usize,
 }
 

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use datafusion::common::exec_datafusion_err;
@@ -16,8 +16,8 @@ use futures::FutureExt;
 /// The exit code of a process whose reader has gone, as shells count it.
 pub(crate) const CLOSED: u8 = 141;
 
-/// Whether a statement runs, whose error will tell of the panic.
-static GUARDED: AtomicBool = AtomicBool::new(false);
+/// How many statements run (more than one for `\i`), whose errors will tell of a panic.
+static GUARDED: AtomicUsize = AtomicUsize::new(0);
 
 /// What the first panic of the running statement said, and where.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
@@ -31,11 +31,12 @@ pub(crate) fn install_hook() {
         if message.starts_with("failed printing to stdout") {
             std::process::exit(i32::from(CLOSED));
         }
-        if GUARDED.load(Ordering::Relaxed) {
+        let guarded = GUARDED.load(Ordering::Relaxed) > 0;
+        if guarded {
             first().get_or_insert_with(|| format!("{message}{}", place(info)));
         }
         let wanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "full");
-        if wanted || !GUARDED.load(Ordering::Relaxed) {
+        if wanted || !guarded {
             inherited(info);
         }
     }));
@@ -43,16 +44,33 @@ pub(crate) fn install_hook() {
 
 /// Runs a statement; a panic becomes its error.
 pub(crate) async fn guard<T>(statement: impl Future<Output = Result<T>>) -> Result<T> {
-    first().take();
-    GUARDED.store(true, Ordering::Relaxed);
+    let running = Running::new();
     let result = AssertUnwindSafe(statement).catch_unwind().await;
-    GUARDED.store(false, Ordering::Relaxed);
+    drop(running);
     result.unwrap_or_else(|panic| {
         let message = first().take().unwrap_or_else(|| text_of(panic.as_ref()));
         Err(exec_datafusion_err!(
             "a bug stopped the statement: {message}"
         ))
     })
+}
+
+/// Counts a statement, until it has ended or was cancelled.
+struct Running;
+
+impl Running {
+    fn new() -> Self {
+        if GUARDED.fetch_add(1, Ordering::Relaxed) == 0 {
+            first().take();
+        }
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        GUARDED.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn first() -> std::sync::MutexGuard<'static, Option<String>> {

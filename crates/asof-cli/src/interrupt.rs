@@ -1,9 +1,10 @@
 //! Ctrl-C: cancels what is running.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use futures::poll;
 use tokio::signal;
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ impl Interrupt {
             running: Arc::new(AtomicBool::new(false)),
         };
         let (pressed, running) = (Arc::clone(&this.pressed), Arc::clone(&this.running));
+        let (ready, listening) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -37,13 +39,21 @@ impl Interrupt {
                 return;
             };
             runtime.block_on(async {
-                while signal::ctrl_c().await.is_ok() {
+                let mut press = Box::pin(signal::ctrl_c());
+                // The first poll installs the handler; it is ready at once only when it cannot.
+                let early = poll!(press.as_mut());
+                drop(ready);
+                if early.is_ready() {
+                    return;
+                }
+                while press.as_mut().await.is_ok() {
+                    press.set(signal::ctrl_c());
                     if !running.load(Ordering::Relaxed) {
                         continue;
                     }
                     pressed.notify_waiters();
                     tokio::select! {
-                        _ = signal::ctrl_c() => {}
+                        _ = press.as_mut() => {}
                         () = tokio::time::sleep(PATIENCE), if !interactive => {}
                         () = stopped(&running) => continue,
                     }
@@ -51,6 +61,8 @@ impl Interrupt {
                 }
             });
         });
+        // The line editor puts back the handler that it found: ours must be the older one.
+        let _ = listening.recv();
         this
     }
 

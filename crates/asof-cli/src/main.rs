@@ -3,15 +3,15 @@
 //! Printing, object stores and most backslash commands are `datafusion-cli`'s, used as a library.
 //! What is here, in reading order:
 //!
-//! * [`args`]: the flags.
-//! * [`session`]: the DataFusion session, with as-of joins and files as tables.
-//! * [`publish`]: files appear only when the statement that writes them has succeeded.
-//! * [`split`]: a script as statements and commands, each with its place in the text.
-//! * [`run`]: runs them, and tells errors with their place.
-//! * [`bug`]: panics are errors too.
-//! * [`command`]: backslash commands.
-//! * [`interrupt`]: Ctrl-C.
-//! * [`prompt`], [`repl`]: the interactive shell.
+//! * [`args`] reads the flags.
+//! * [`session`] sets up DataFusion, with as-of joins and files as tables.
+//! * [`publish`] lets files appear only when the statement that writes them has succeeded.
+//! * [`split`] cuts a script into statements and commands, each with its place in the text.
+//! * [`run`] runs them, and tells errors with their place.
+//! * [`bug`] turns a panic into an error.
+//! * [`command`] knows the backslash commands.
+//! * [`interrupt`] hears Ctrl-C.
+//! * [`prompt`] and [`repl`] are the interactive shell.
 
 mod args;
 mod bug;

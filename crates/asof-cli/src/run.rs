@@ -124,8 +124,9 @@ impl Shell {
         // A copy: the work borrows the shell.
         let interrupt = self.interrupt.clone();
         self.depth = 0;
+        // On the heap: everything that a statement needs hangs on this future.
         interrupt
-            .guard(self.run_items(text, first_line, file))
+            .guard(Box::pin(self.run_items(text, first_line, file)))
             .await
             .unwrap_or(Err(Stop::Interrupted))
     }

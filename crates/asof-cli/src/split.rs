@@ -110,7 +110,7 @@ impl<'a> Script<'a> {
                 _ => {}
             }
         }
-        let end = walk.to_end();
+        let end = walk.finish();
         let start = match first {
             Some(start) => start,
             // The very first token of the statement is the unterminated one.
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
         self.forward(|here| (here.line, here.column) < (line, column))
     }
 
-    fn to_end(&mut self) -> Place {
+    fn finish(&mut self) -> Place {
         self.forward(|_| true)
     }
 

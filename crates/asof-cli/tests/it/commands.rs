@@ -7,7 +7,10 @@ const CSV: [&str; 3] = ["-q", "--format", "csv"];
 #[test]
 fn piped_sql_stops_at_the_first_error() {
     let place = Place::new();
-    let out = place.pipe(&CSV, "SELECT 1 AS a;\n\nSELECT 2\n  AS b; SELECT 3 AS c\n;\nSELECT 4 AS d");
+    let out = place.pipe(
+        &CSV,
+        "SELECT 1 AS a;\n\nSELECT 2\n  AS b; SELECT 3 AS c\n;\nSELECT 4 AS d",
+    );
     assert_eq!(out.ok(), "a\n1\nb\n2\nc\n3\nd\n4\n");
     let out = place.pipe(&CSV, "SELECT 1 AS a;\nSELECT\n nope;\nSELECT 3;\n");
     assert_eq!(out.stdout, "a\n1\n");
@@ -44,7 +47,13 @@ fn commands_in_scripts() {
         "\\i inner.sql\n\\pset format tsv\nSELECT 1 AS a, 2 AS b;\n\\q\nSELECT 3;\n",
     );
     assert_eq!(out.ok(), "a\ninner\nOutput format is Tsv.\na\tb\n1\t2\n");
-    let out = place.run(["-q", "--format", "csv", "-c", "CREATE TABLE t AS SELECT 1 AS a; \\d t"]);
+    let out = place.run([
+        "-q",
+        "--format",
+        "csv",
+        "-c",
+        "CREATE TABLE t AS SELECT 1 AS a; \\d t",
+    ]);
     assert!(out.ok().contains("datafusion,public,t,a,Int64,NO"));
 }
 
@@ -53,17 +62,24 @@ fn timing() {
     let place = Place::new();
     let on = place.pipe(&CSV, "\\timing on\nSELECT 1 AS a;\n").ok();
     assert!(on.starts_with("Timing is on.\na\n1\nElapsed "), "{on}");
-    let off = place.pipe(&["--format", "csv"], "\\timing\nSELECT 1 AS a;\n").ok();
+    let off = place
+        .pipe(&["--format", "csv"], "\\timing\nSELECT 1 AS a;\n")
+        .ok();
     assert_eq!(off, "Timing is off.\na\n1\n");
 }
 
 #[test]
 fn help_lists_our_commands() {
     let help = Place::new().pipe(&[], "\\?\n").ok();
-    for command in ["\\d", "\\h", "\\i FILE", "\\pset", "\\quiet", "\\timing", "\\q"] {
+    for command in [
+        "\\d", "\\h", "\\i FILE", "\\pset", "\\quiet", "\\timing", "\\q",
+    ] {
         assert!(help.contains(command), "{help}");
     }
-    assert!(help.contains("asof") && !help.contains("datafusion-cli"), "{help}");
+    assert!(
+        help.contains("asof") && !help.contains("datafusion-cli"),
+        "{help}"
+    );
 }
 
 #[test]

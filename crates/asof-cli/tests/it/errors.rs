@@ -18,7 +18,10 @@ fn positions_point_into_the_whole_text() {
         ("SELECT nope FROM 'q.csv'", 8),
         ("SELECT 1 FROM 'q.csv' WHERE nope > 1", 29),
         ("SELECT FROM WHERE", 13),
-        ("SELECT 1 FROM 'q.csv' a ASOF JOIN 'q.csv' b ON a.sym = b.nope AND a.ts >= b.ts", 56),
+        (
+            "SELECT 1 FROM 'q.csv' a ASOF JOIN 'q.csv' b ON a.sym = b.nope AND a.ts >= b.ts",
+            56,
+        ),
         ("SELECT 'open", 8),
     ] {
         let error = error_of(statement);
@@ -52,10 +55,14 @@ fn wrong_joins_are_refused_where_they_stand() {
 
 #[test]
 fn unknown_and_ambiguous_names() {
-    let error = error_of("SELECT ts FROM 'q.csv' a ASOF JOIN 'q.csv' b ON a.sym = b.sym AND a.ts >= b.ts");
+    let error =
+        error_of("SELECT ts FROM 'q.csv' a ASOF JOIN 'q.csv' b ON a.sym = b.sym AND a.ts >= b.ts");
     assert!(error.to_lowercase().contains("ambiguous"), "{error}");
     let error = error_of("SELECT 1 FROM nowhere");
-    assert!(error.contains("'datafusion.public.nowhere' not found"), "{error}");
+    assert!(
+        error.contains("'datafusion.public.nowhere' not found"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -84,10 +91,23 @@ fn the_memory_limit_is_an_error_not_an_abort() {
     let sql = "SELECT value, count(*) FROM generate_series(1, 3000000) GROUP BY value ORDER BY 2";
     for pool in ["greedy", "fair"] {
         let error = Place::new()
-            .run(["-q", "-m", "1m", "-d", "1k", "--mem-pool-type", pool, "-c", sql])
+            .run([
+                "-q",
+                "-m",
+                "1m",
+                "-d",
+                "1k",
+                "--mem-pool-type",
+                pool,
+                "-c",
+                sql,
+            ])
             .error();
         let reasons = ["Resources exhausted", "used disk space"];
-        assert!(reasons.iter().any(|reason| error.contains(reason)), "{error}");
+        assert!(
+            reasons.iter().any(|reason| error.contains(reason)),
+            "{error}"
+        );
     }
 }
 

@@ -75,6 +75,8 @@ fn tables_may_come_through_standard_input() {
     let place = Place::new();
     let sql = "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/dev/stdin' OPTIONS ('format.has_header' 'true'); \
                SELECT sum(a) AS s FROM t";
-    let out = place.pipe(&["-q", "--format", "csv", "-c", sql], "a\n1\n2\n").ok();
+    let out = place
+        .pipe(&["-q", "--format", "csv", "-c", sql], "a\n1\n2\n")
+        .ok();
     assert_eq!(out, "s\n3\n");
 }

@@ -4,7 +4,9 @@ use crate::Place;
 
 #[test]
 fn quiet_csv_is_the_result_alone() {
-    let out = Place::new().csv("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c").ok();
+    let out = Place::new()
+        .csv("SELECT 1 AS a, 'x' AS b; SELECT 2 AS c")
+        .ok();
     assert_eq!(out, "a,b\n1,x\nc\n2\n");
 }
 
@@ -12,9 +14,22 @@ fn quiet_csv_is_the_result_alone() {
 fn files_run_before_commands_and_both_repeat() {
     let place = Place::new();
     place.write("one.sql", "#!/usr/bin/env -S asof -f\nSELECT 'file' AS a;");
-    place.write("two.sql", "SELECT 'second' AS a -- the last needs no semicolon");
-    let args = ["-q", "--format", "ndjson", "-c", "SELECT 1 AS a", "-c", "SELECT 2 AS a"];
-    let out = place.run(args.into_iter().chain(["-f", "one.sql", "two.sql"])).ok();
+    place.write(
+        "two.sql",
+        "SELECT 'second' AS a -- the last needs no semicolon",
+    );
+    let args = [
+        "-q",
+        "--format",
+        "ndjson",
+        "-c",
+        "SELECT 1 AS a",
+        "-c",
+        "SELECT 2 AS a",
+    ];
+    let out = place
+        .run(args.into_iter().chain(["-f", "one.sql", "two.sql"]))
+        .ok();
     assert_eq!(
         out,
         "{\"a\":\"file\"}\n{\"a\":\"second\"}\n{\"a\":1}\n{\"a\":2}\n"
@@ -31,8 +46,14 @@ fn formats() {
         ("json", "[{\"a\":1}]\n"),
         ("ndjson", "{\"a\":1}\n"),
         ("NDJSON", "{\"a\":1}\n"),
-        ("table", "+---+------+\n| a | b    |\n+---+------+\n| 1 | NULL |\n+---+------+\n"),
-        ("automatic", "+---+------+\n| a | b    |\n+---+------+\n| 1 | NULL |\n+---+------+\n"),
+        (
+            "table",
+            "+---+------+\n| a | b    |\n+---+------+\n| 1 | NULL |\n+---+------+\n",
+        ),
+        (
+            "automatic",
+            "+---+------+\n| a | b    |\n+---+------+\n| 1 | NULL |\n+---+------+\n",
+        ),
     ] {
         let out = place.run(["-q", "--format", format, "-c", sql]).ok();
         assert_eq!(out, expected, "{format}");
@@ -63,9 +84,15 @@ fn batch_size_and_data_path() {
     place.write("data/t.csv", "a\n7\n");
     let args = ["-q", "--format", "csv", "-b", "10", "-p", "data", "-c"];
     let out = place
-        .run(args.into_iter().chain(["SELECT * FROM 't.csv'; SHOW datafusion.execution.batch_size"]))
+        .run(
+            args.into_iter()
+                .chain(["SELECT * FROM 't.csv'; SHOW datafusion.execution.batch_size"]),
+        )
         .ok();
-    assert_eq!(out, "a\n7\nname,value\ndatafusion.execution.batch_size,10\n");
+    assert_eq!(
+        out,
+        "a\n7\nname,value\ndatafusion.execution.batch_size,10\n"
+    );
 }
 
 #[test]
@@ -88,7 +115,10 @@ fn wrong_flags_say_so() {
         assert_eq!(out.stdout, "");
     }
     let error = place.run(["-p", "nowhere", "-c", "SELECT 1"]).error();
-    assert!(error.contains("cannot enter the directory 'nowhere'"), "{error}");
+    assert!(
+        error.contains("cannot enter the directory 'nowhere'"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -112,5 +142,8 @@ fn help_and_version() {
         assert!(help.contains(flag), "{help}");
     }
     let version = place.run(["--version"]).ok();
-    assert!(version.starts_with("asof ") && version.contains("DataFusion"), "{version}");
+    assert!(
+        version.starts_with("asof ") && version.contains("DataFusion"),
+        "{version}"
+    );
 }

@@ -23,9 +23,16 @@ fn the_demo_runs() {
     let out = Place::new()
         .run(["-q", "-p", root, "-f", "crates/asof-cli/demo/demo.sql"])
         .ok();
-    assert!(out.contains("| 27004   | 26483    | 26483        |"), "{out}");
+    assert!(
+        out.contains("| 27004   | 26483    | 26483        |"),
+        "{out}"
+    );
     let table = out.rsplit("| left_at").next().unwrap_or_default();
-    assert_eq!(table.lines().filter(|line| line.starts_with('|')).count(), 10, "{out}");
+    assert_eq!(
+        table.lines().filter(|line| line.starts_with('|')).count(),
+        10,
+        "{out}"
+    );
 }
 
 #[test]
@@ -71,8 +78,14 @@ fn every_place_a_query_can_stand() {
          EXECUTE p;"
     );
     let out = place.csv(&sql).ok();
-    assert!(out.ends_with("v,c\n3,8.0\nsym,ts,price\na,10,1.5\na,20,2.5\nb,5,\n"), "{out}");
-    assert_eq!(place.read("out.csv"), "sym,ts,price\na,10,1.5\na,20,2.5\nb,5,\n");
+    assert!(
+        out.ends_with("v,c\n3,8.0\nsym,ts,price\na,10,1.5\na,20,2.5\nb,5,\n"),
+        "{out}"
+    );
+    assert_eq!(
+        place.read("out.csv"),
+        "sym,ts,price\na,10,1.5\na,20,2.5\nb,5,\n"
+    );
     let plan = place.csv(&format!("EXPLAIN {join}")).ok();
     assert!(plan.contains("AsOfJoin"), "{plan}");
 }

@@ -47,7 +47,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        Self(TempDir::new().expect("a temporary directory"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -55,22 +55,27 @@ impl Place {
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
+        fs::write(self.path(name), content).expect("a writable file");
     }
 
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
+        fs::read_to_string(self.path(name)).expect("a readable file")
     }
 
     /// The names of all files, those in folders too.
     fn files(&self) -> Vec<String> {
         fn walk(folder: &Path, into: &mut Vec<String>) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
                 if path.is_dir() {
                     walk(&path, into);
                 } else {
-                    into.push(path.file_name().unwrap().to_string_lossy().into_owned());
+                    into.push(
+                        path.file_name()
+                            .expect("a name")
+                            .to_string_lossy()
+                            .into_owned(),
+                    );
                 }
             }
         }
@@ -112,22 +117,26 @@ impl Place {
             .command(args)
             .stdin(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("the shell starts");
         // The shell may stop before it has read everything.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+        let _ = child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("the shell ends");
         read(output)
     }
 }
 
 fn outcome(mut command: Command) -> Outcome {
-    read(command.output().unwrap())
+    read(command.output().expect("the shell runs"))
 }
 
 fn read(output: std::process::Output) -> Outcome {
     Outcome {
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
         code: output.status.code(),
     }
 }

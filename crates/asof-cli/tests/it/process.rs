@@ -12,7 +12,7 @@ fn interrupt(child: &Child) {
     let status = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
-        .unwrap();
+        .expect("kill runs");
     assert!(status.success());
 }
 
@@ -24,7 +24,15 @@ fn ctrl_c_ends_a_script() {
     ] {
         let place = Place::new();
         let mut child = place
-            .command(["-q", "--format", "csv", "-c", "SELECT 'started' AS a", "-c", sql])
+            .command([
+                "-q",
+                "--format",
+                "csv",
+                "-c",
+                "SELECT 'started' AS a",
+                "-c",
+                sql,
+            ])
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -67,10 +75,18 @@ fn a_reader_that_goes_away_is_no_error() {
         ["-q", "-c", "\\h"],
     ] {
         let place = Place::new();
-        let mut child = place.command(["--format", "csv"].into_iter().chain(args)).spawn().unwrap();
+        let mut child = place
+            .command(["--format", "csv"].into_iter().chain(args))
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let mut complaints = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut complaints)
+            .unwrap();
         assert_eq!(complaints, "");
         assert_eq!(child.wait().unwrap().code(), Some(141));
     }

@@ -91,7 +91,7 @@ impl AsOfJoinExec {
     ) -> Result<Self> {
         let schema = join_schema(&left.schema(), &right.schema(), spec.join_type);
         let matching = Matching::try_new(spec, &left.schema(), &right.schema(), schema)?;
-        let right = with_row_place(&right)?;
+        let right = with_row_place(right)?;
         Self::over(
             left,
             right,

@@ -18,12 +18,13 @@
 //! wanted is indexed all the same; its batches are then only row counts.
 
 use std::fmt::{self, Debug, Formatter};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, SharedResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
+use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::{BoxFuture, Shared};
@@ -48,9 +49,24 @@ type BuildFuture = Shared<BoxFuture<'static, SharedResult<Arc<BuildSide>>>>;
 /// The one reading of the right side that all left partitions wait for.
 ///
 /// A shared future rather than a once-cell: when the partition that drives it is dropped,
-/// another goes on from where it is, and the right input is never executed twice.
+/// another goes on from where it is, and the right input is never executed twice. When
+/// every partition has been executed and is done, the index is let go.
 #[derive(Default)]
-pub(super) struct SharedBuild(Mutex<Option<BuildFuture>>);
+pub(super) struct SharedBuild(Arc<Mutex<BuildState>>);
+
+#[derive(Default)]
+struct BuildState {
+    build: Option<BuildFuture>,
+    /// Left partitions executed so far, and those of them not yet done.
+    executed: usize,
+    active: usize,
+}
+
+/// Counts as one active left partition while it lives.
+struct ActivePartition {
+    state: Arc<Mutex<BuildState>>,
+    partitions: usize,
+}
 
 impl Debug for SharedBuild {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -59,13 +75,39 @@ impl Debug for SharedBuild {
 }
 
 impl SharedBuild {
-    fn get_or_start(&self, start: impl FnOnce() -> Result<BuildFuture>) -> Result<BuildFuture> {
-        let mut build = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*build {
-            Some(build) => Ok(build.clone()),
-            None => Ok(build.insert(start()?).clone()),
+    /// The build for one more of `partitions` left partitions.
+    fn join(
+        &self,
+        partitions: usize,
+        start: impl FnOnce() -> Result<BuildFuture>,
+    ) -> Result<(BuildFuture, ActivePartition)> {
+        let mut state = lock(&self.0);
+        let build = match &state.build {
+            Some(build) => build.clone(),
+            None => state.build.insert(start()?).clone(),
+        };
+        state.executed += 1;
+        state.active += 1;
+        let active = ActivePartition {
+            state: Arc::clone(&self.0),
+            partitions,
+        };
+        Ok((build, active))
+    }
+}
+
+impl Drop for ActivePartition {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.active -= 1;
+        if state.active == 0 && state.executed >= self.partitions {
+            *state = BuildState::default();
         }
     }
+}
+
+fn lock(state: &Mutex<BuildState>) -> MutexGuard<'_, BuildState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn broadcast_stream(
@@ -74,7 +116,8 @@ pub(super) fn broadcast_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
-    let build = join.build().get_or_start(|| {
+    let partitions = join.left().output_partitioning().partition_count();
+    let (build, active) = join.build().join(partitions, || {
         let right = join.right().execute(0, Arc::clone(context))?;
         let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
         let metrics = BuildMetrics::new(join.metrics_set(), 0);
@@ -86,6 +129,7 @@ pub(super) fn broadcast_stream(
     let schema = Arc::clone(&matching.schema);
     let stream = async_try_stream(move |mut out| async move {
         let mut left = left;
+        let _active = active;
         let output = Output::new(&matching);
         let build = build.await.map_err(DataFusionError::Shared)?;
         while let Some(batch) = left.next().await.transpose()? {

@@ -37,7 +37,7 @@ impl Matching {
     /// # Errors
     /// Planning errors for keys or as-of values whose types do not fit each other, and for
     /// a tolerance that does not fit the as-of values.
-    pub fn try_new(
+    pub(super) fn try_new(
         spec: AsOfSpec<PhysicalExprRef>,
         left: &Schema,
         right: &Schema,
@@ -75,19 +75,22 @@ impl Matching {
     }
 
     /// The keys and as-of values of a left batch.
-    pub fn left_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
+    pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
         let keys = self.spec.on.iter().map(|(left, _)| left);
         inputs(keys, &self.spec.match_condition.left, batch)
     }
 
     /// The keys and as-of values of a right batch.
-    pub fn right_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
+    pub(super) fn right_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
         let keys = self.spec.on.iter().map(|(_, right)| right);
         inputs(keys, &self.spec.match_condition.right, batch)
     }
 
     /// A right batch apart: its own columns and the places of its rows.
-    pub fn split_place(&self, batch: &RecordBatch) -> Result<(RecordBatch, ScalarBuffer<u64>)> {
+    pub(super) fn split_place(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<(RecordBatch, ScalarBuffer<u64>)> {
         let Some((place, columns)) = batch.columns().split_last() else {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         };

@@ -28,7 +28,7 @@ pub(super) struct ProbeMetrics {
 }
 
 impl ProbeMetrics {
-    pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
         let rows = |name| rows(metrics, name, partition);
         Self {
             baseline: BaselineMetrics::new(metrics, partition),
@@ -43,7 +43,7 @@ impl ProbeMetrics {
     }
 
     /// Counts left rows whose outcome is known.
-    pub fn record(&self, counts: MatchCounts) {
+    pub(super) fn record(&self, counts: MatchCounts) {
         self.left_rows.add(counts.total());
         self.matched.add(counts.matched);
         self.null_key.add(counts.null_key);
@@ -65,7 +65,7 @@ pub(super) struct BuildMetrics {
 }
 
 impl BuildMetrics {
-    pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
         Self {
             build_time: MetricBuilder::new(metrics).subset_time("build_time", partition),
             right_rows: rows(metrics, "right_rows", partition),

@@ -20,7 +20,9 @@ mod broadcast;
 mod matching;
 mod metrics;
 mod output;
+mod pinned_source;
 mod row_place;
 mod sort_merge;
 
 pub use asof_join::{AsOfJoinExec, AsOfStrategy};
+pub(crate) use pinned_source::file_scan;

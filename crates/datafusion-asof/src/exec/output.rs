@@ -27,7 +27,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn new(matching: &Matching) -> Self {
+    pub(super) fn new(matching: &Matching) -> Self {
         let right = matching.schema.fields().iter().skip(matching.left_columns);
         let nulls = right.map(|field| new_null_array(field.data_type(), 1));
         Self {
@@ -38,12 +38,12 @@ impl Output {
     }
 
     /// One row of NULLs, by column.
-    pub fn nulls(&self) -> &[ArrayRef] {
+    pub(super) fn nulls(&self) -> &[ArrayRef] {
         &self.nulls
     }
 
     /// The output rows of a left batch, in its order; `right` finds a batch by its number.
-    pub fn assemble<'a>(
+    pub(super) fn assemble<'a>(
         &self,
         left: &RecordBatch,
         matches: &[RowId],

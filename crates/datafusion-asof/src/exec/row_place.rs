@@ -5,12 +5,14 @@
 //! scan lose that order, so it travels with the rows: [`RowPlaceExec`] appends a number that
 //! grows with the row's place, `partition rank << 40 | row number`.
 //!
-//! It stands as near to the source as it can, below filters and projections, because
+//! It stands as near to the source as it can, below filters, projections and unions, because
 //! DataFusion may put a round-robin exchange under those; and it keeps exchanges from being
-//! put under itself. File scans may still be cut into more partitions: the rank of a
-//! partition is taken from the path and offset of its first file, not from its number.
+//! put under itself. The source is pinned ([`pinned_source`](super::pinned_source)). File
+//! scans may still be cut into more partitions: the rank of a partition is taken from the
+//! path and offset of its first file, not from its number.
 
 use std::fmt::{self, Formatter};
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, UInt64Array};
@@ -20,8 +22,6 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, exec_err};
 use datafusion::config::ConfigOptions;
-use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
@@ -31,30 +31,40 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
 };
 use futures::StreamExt;
 
+use super::pinned_source::{file_scan, pinned};
+
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
+/// Partition ranks: as many as there is room for beside the row numbers.
+const RANKS: u64 = 1 << (u64::BITS - ROW_BITS);
 
 /// The plan with a place column behind its own columns.
-pub(super) fn with_row_place(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    if has_row_place(plan) {
-        return Ok(Arc::clone(plan));
+pub(super) fn with_row_place(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if has_row_place(&plan) {
+        return Ok(plan);
     }
+    placed(&plan, 0..RANKS)
+}
+
+/// The plan with places of which the ranks are in `ranks`.
+fn placed(plan: &Arc<dyn ExecutionPlan>, ranks: Range<u64>) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(filter) = plan.downcast_ref::<FilterExec>()
         && filter.projection().is_none()
         && filter.fetch().is_none()
     {
-        let input = with_row_place(filter.input())?;
+        let input = placed(filter.input(), ranks)?;
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         return Arc::clone(plan).replace_children(vec![input], options);
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        let input = with_row_place(projection.input())?;
+        let input = placed(projection.input(), ranks)?;
         let place = ProjectionExpr {
             expr: row_place(&input),
             alias: PLACE.to_owned(),
@@ -62,7 +72,18 @@ pub(super) fn with_row_place(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Ex
         let exprs = projection.expr().iter().cloned().chain([place]);
         return Ok(Arc::new(ProjectionExec::try_new(exprs, input)?));
     }
-    Ok(Arc::new(RowPlaceExec::new(Arc::clone(plan))))
+    if plan.is::<UnionExec>() {
+        // Each input gets its share of the ranks, in the order in which they stand.
+        let inputs = plan.children();
+        let share = (ranks.end - ranks.start) / (inputs.len() as u64).max(1);
+        let inputs = inputs.into_iter().zip(0u64..).map(|(input, number)| {
+            let start = ranks.start + number * share;
+            placed(input, start..start + share)
+        });
+        return UnionExec::try_new(inputs.collect::<Result<_>>()?);
+    }
+    let source = pinned(plan).unwrap_or_else(|| Arc::clone(plan));
+    Ok(Arc::new(RowPlaceExec::new(source, ranks)))
 }
 
 /// The place column of a plan that has one: its last.
@@ -80,12 +101,13 @@ pub(super) fn has_row_place(plan: &Arc<dyn ExecutionPlan>) -> bool {
 #[derive(Debug)]
 struct RowPlaceExec {
     input: Arc<dyn ExecutionPlan>,
+    ranks: Range<u64>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl RowPlaceExec {
-    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>, ranks: Range<u64>) -> Self {
         let mut fields = input.schema().fields().to_vec();
         fields.push(Arc::new(Field::new(PLACE, DataType::UInt64, false)));
         let metadata = input.schema().metadata().clone();
@@ -93,6 +115,7 @@ impl RowPlaceExec {
         let properties = Self::properties_of(&input, &schema);
         Self {
             input,
+            ranks,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
@@ -119,8 +142,16 @@ impl RowPlaceExec {
         )
     }
 
-    /// Where `partition` stands among the partitions of the input.
-    fn rank(&self, partition: usize) -> usize {
+    /// Where `partition` stands among the partitions of the input, within the own ranks.
+    fn rank(&self, partition: usize) -> Result<u64> {
+        let number = self.number(partition) as u64;
+        if number >= self.ranks.end - self.ranks.start {
+            return exec_err!("too many partitions under an ASOF JOIN to number their rows");
+        }
+        Ok(self.ranks.start + number)
+    }
+
+    fn number(&self, partition: usize) -> usize {
         let Some(files) = file_scan(&self.input) else {
             return partition;
         };
@@ -134,11 +165,6 @@ impl RowPlaceExec {
             .filter(|other| start(*other) < own)
             .count()
     }
-}
-
-fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    let source = plan.downcast_ref::<DataSourceExec>()?.data_source();
-    (source.as_ref() as &dyn std::any::Any).downcast_ref()
 }
 
 impl DisplayAs for RowPlaceExec {
@@ -183,7 +209,7 @@ impl ExecutionPlan for RowPlaceExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input))),
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.ranks.clone()))),
             Err(children) => exec_err!("RowPlaceExec has one input, not {}", children.len()),
         }
     }
@@ -193,12 +219,8 @@ impl ExecutionPlan for RowPlaceExec {
         target_partitions: usize,
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        // Only files keep a rank of their own when they are cut into partitions.
-        if file_scan(&self.input).is_none() {
-            return Ok(None);
-        }
         let input = self.input.repartitioned(target_partitions, config)?;
-        Ok(input.map(|input| Arc::new(Self::new(input)) as _))
+        Ok(input.map(|input| Arc::new(Self::new(input, self.ranks.clone())) as _))
     }
 
     fn execute(
@@ -208,7 +230,7 @@ impl ExecutionPlan for RowPlaceExec {
     ) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let mut next = (self.rank(partition) as u64) << ROW_BITS;
+        let mut next = self.rank(partition)? << ROW_BITS;
         let input = self.input.execute(partition, context)?;
         let placed = input.map(move |batch| {
             let batch = batch?;

@@ -25,8 +25,10 @@
 //!
 //! # Degenerate cases
 //!
-//! With an empty left side the right is not read at all. When the left ends first, the right
-//! is read a little further (see [`LOOK_AHEAD_ROWS`]), only to count why rows are unmatched.
+//! With an empty left side the right is not read at all. When the left ends first and the
+//! order of the right is only promised, the right is read to its end: a row further on that
+//! breaks the order could have been a match. A right side that was sorted on the way is read
+//! a little further (see [`LOOK_AHEAD_ROWS`]), only to count why rows are unmatched.
 
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DataFusionError, HashMap, HashSet, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
@@ -48,8 +52,8 @@ use crate::kernel::ordinals::KeyOrdinals;
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
 
-/// How far the right is read beyond the last left row to tell a key that does not exist from
-/// one that comes too late. A key that first occurs further on counts as not existing.
+/// How far a sorted right is read beyond the last left row to tell a key that does not exist
+/// from one that comes too late. A key that first occurs further on counts as not existing.
 const LOOK_AHEAD_ROWS: usize = 65_536;
 /// Kept batches below this number are not looked through.
 const FEW_BATCHES: usize = 16;
@@ -73,6 +77,7 @@ pub(super) fn sort_merge_stream(
             kept_bytes: 0,
             next_number: 0,
             look_through_at: FEW_BATCHES,
+            promised: is_promised(join.right()),
         },
         ordinals: KeyOrdinals::try_new(&matching.key_types)?,
         merge: Merge::new(matching.spec.match_condition.op, matching.tolerance),
@@ -107,6 +112,14 @@ struct RightRows {
     kept_bytes: usize,
     next_number: u32,
     look_through_at: usize,
+    /// Whether nothing but a declaration says that the input is in order.
+    promised: bool,
+}
+
+/// Whether some source of the plan is taken to be in order without having been sorted.
+fn is_promised(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    !plan.is::<SortExec>() && (children.is_empty() || children.into_iter().any(is_promised))
 }
 
 impl SortMerge {
@@ -136,7 +149,9 @@ impl SortMerge {
                 out.emit(rows).await;
             }
         }
-        self.look_ahead(right).await?;
+        if self.merge.counts.total() > 0 {
+            self.read_on(right).await?;
+        }
         self.probe_metrics.record(self.merge.counts);
         self.probe_metrics.baseline.done();
         Ok(())
@@ -248,15 +263,15 @@ impl SortMerge {
         Ok(())
     }
 
-    /// Tells keys that do not exist from keys whose rows all come too late.
-    async fn look_ahead(&mut self, mut right: Option<Cursor>) -> Result<()> {
+    /// Reads on when the left has ended: to the end where an order was promised, else to tell
+    /// keys that do not exist from keys whose rows all come too late.
+    async fn read_on(&mut self, mut right: Option<Cursor>) -> Result<()> {
         let mut rows = 0;
-        while let Some(batch) = right
-            && self.merge.wonders()
-        {
+        while let Some(batch) = right {
             self.merge.look_at(&batch);
             rows += batch.batch.keys.len();
-            if rows >= LOOK_AHEAD_ROWS {
+            let enough = rows >= LOOK_AHEAD_ROWS || !self.merge.wonders();
+            if enough && !self.right.promised {
                 break;
             }
             right = self.next_right(&mut []).await?;

@@ -174,7 +174,7 @@ impl TimeDomain {
     ///
     /// # Errors
     /// A planning error that names both types if they cannot be compared exactly.
-    pub fn try_new(left: &DataType, right: &DataType) -> Result<Self> {
+    pub(crate) fn try_new(left: &DataType, right: &DataType) -> Result<Self> {
         let incomparable = || {
             plan_err!(
                 "an ASOF JOIN cannot compare as-of values of type {left} with {right}: \
@@ -267,7 +267,7 @@ impl TimeDomain {
     }
 
     /// What the places of this line are stored as.
-    pub fn line(&self) -> Line {
+    pub(crate) fn line(&self) -> Line {
         match self.repr {
             Repr::I64 | Repr::Float => Line::I64,
             Repr::I128 | Repr::IntFloat => Line::I128,
@@ -276,7 +276,7 @@ impl TimeDomain {
     }
 
     /// Appends right values to rows that are compared across batches.
-    pub fn append_rows(&self, rows: &mut Option<Rows>, values: &ArrayRef) -> Result<()> {
+    pub(crate) fn append_rows(&self, rows: &mut Option<Rows>, values: &ArrayRef) -> Result<()> {
         let Repr::Bytes(converter) = &self.repr else {
             return exec_err!("as-of values of type {} are numbers", values.data_type());
         };
@@ -285,7 +285,7 @@ impl TimeDomain {
     }
 
     /// The places of no rows at all.
-    pub fn no_times(&self, side: Side) -> Result<Times> {
+    pub(crate) fn no_times(&self, side: Side) -> Result<Times> {
         self.times(side, &new_empty_array(&self.lane(side).data_type))
     }
 
@@ -297,7 +297,7 @@ impl TimeDomain {
     }
 
     /// The places on the line of a column of one side.
-    pub fn times(&self, side: Side, values: &ArrayRef) -> Result<Times> {
+    pub(crate) fn times(&self, side: Side, values: &ArrayRef) -> Result<Times> {
         let lane = self.lane(side);
         if values.data_type() != &lane.data_type {
             return exec_err!(
@@ -394,7 +394,7 @@ pub(crate) enum TimeValues {
 impl Times {
     /// Whether the row has a place on the line: neither NULL nor NaN.
     #[inline]
-    pub fn is_valid(&self, row: usize) -> bool {
+    pub(crate) fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
     }
 }

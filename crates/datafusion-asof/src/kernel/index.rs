@@ -70,7 +70,7 @@ enum Collected {
 }
 
 impl RightIndexBuilder {
-    pub fn try_new(domain: &TimeDomain, key_types: &[DataType]) -> Result<Self> {
+    pub(crate) fn try_new(domain: &TimeDomain, key_types: &[DataType]) -> Result<Self> {
         Ok(Self {
             domain: domain.clone(),
             ordinals: KeyOrdinals::try_new(key_types)?,
@@ -90,7 +90,7 @@ impl RightIndexBuilder {
     }
 
     /// Adds the next batch; its rows get its number as [`RowId::batch`].
-    pub fn push(&mut self, batch: &RightBatch<'_>) -> Result<()> {
+    pub(crate) fn push(&mut self, batch: &RightBatch<'_>) -> Result<()> {
         let number = self.batches;
         if number == u32::MAX {
             return exec_err!("the right side of an as-of join has too many batches");
@@ -126,7 +126,7 @@ impl RightIndexBuilder {
     }
 
     /// Bytes held now and needed by [`Self::finish`], for the memory pool.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let per_row = 2 * (size_of::<u32>() + size_of::<RowId>() + size_of::<u64>());
         let times = match &self.times {
             Collected::I64(times) => 2 * size_of_val(times.as_slice()),
@@ -139,7 +139,7 @@ impl RightIndexBuilder {
     }
 
     /// Groups by key and orders by time.
-    pub fn finish(self) -> Result<RightIndex> {
+    pub(crate) fn finish(self) -> Result<RightIndex> {
         let (times, ranks) = match self.times {
             Collected::I64(times) => (Collected::I64(times), None),
             Collected::I128(times) => (Collected::I128(times), None),
@@ -256,7 +256,7 @@ pub(crate) struct LeftBatch<'a> {
 
 impl RightIndex {
     /// Bytes held, for the memory pool.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let times = match &self.times {
             TimeValues::I64(times) => size_of_val(&**times),
             TimeValues::I128(times) => size_of_val(times.as_slice()),
@@ -270,7 +270,7 @@ impl RightIndex {
     }
 
     /// The match of each left row, [`RowId::NONE`] where there is none.
-    pub fn probe(
+    pub(crate) fn probe(
         &self,
         left: &LeftBatch<'_>,
         op: MatchOp,

@@ -75,7 +75,7 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    pub fn new(op: MatchOp, tolerance: Option<Tolerance>) -> Self {
+    pub(crate) fn new(op: MatchOp, tolerance: Option<Tolerance>) -> Self {
         Self {
             op,
             tolerance,
@@ -87,7 +87,7 @@ impl Merge {
     }
 
     /// Makes room for ordinals below `distinct`.
-    pub fn grow(&mut self, distinct: usize) {
+    pub(crate) fn grow(&mut self, distinct: usize) {
         self.last.resize(distinct, RowId::NONE);
         self.unseen.resize(distinct, 0);
         if self.tolerance.is_some() {
@@ -96,7 +96,7 @@ impl Merge {
     }
 
     /// Bytes held, for the memory pool.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.last.capacity() * size_of::<RowId>()
             + self.last_times.capacity() * size_of::<i128>()
             + self.unseen.capacity() * size_of::<usize>()
@@ -104,7 +104,7 @@ impl Merge {
 
     /// Matches left rows until one batch or the other is used up. `right` is `None` when
     /// the right side has ended. Matches are appended to `matches`, one per left row.
-    pub fn advance(
+    pub(crate) fn advance(
         &mut self,
         left: &mut Cursor,
         right: Option<&mut Cursor>,
@@ -229,13 +229,13 @@ impl Merge {
     }
 
     /// Whether some left row has met no right row of its key yet.
-    pub fn wonders(&self) -> bool {
+    pub(crate) fn wonders(&self) -> bool {
         self.counts.no_key > 0
     }
 
     /// Looks at right rows behind the last left row, only to tell a key that does not exist
     /// from one whose rows are all on the wrong side.
-    pub fn look_at(&mut self, right: &Cursor) {
+    pub(crate) fn look_at(&mut self, right: &Cursor) {
         for row in right.position..right.batch.keys.len() {
             let key = right.batch.keys[row];
             if key != NULL_KEY && right.batch.times.is_valid(row) {
@@ -245,12 +245,12 @@ impl Merge {
     }
 
     /// The rows that later left rows may still match.
-    pub fn live(&self) -> impl Iterator<Item = RowId> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = RowId> {
         self.last.iter().copied().filter(|row| row.is_some())
     }
 
     /// Gives the rows of [`Self::live`] new ids, in the same order.
-    pub fn relocate(&mut self, mut ids: impl Iterator<Item = RowId>) {
+    pub(crate) fn relocate(&mut self, mut ids: impl Iterator<Item = RowId>) {
         for row in self.last.iter_mut().filter(|row| row.is_some()) {
             if let Some(id) = ids.next() {
                 *row = id;
@@ -276,7 +276,7 @@ enum Place {
 }
 
 impl OrderCheck {
-    pub fn new(side: Side, direction: AsOfDirection) -> Self {
+    pub(crate) fn new(side: Side, direction: AsOfDirection) -> Self {
         Self {
             side,
             direction,
@@ -289,7 +289,7 @@ impl OrderCheck {
     ///
     /// # Errors
     /// An execution error that names the side and the row at which the order breaks.
-    pub fn check(&mut self, times: &Times, rows: usize) -> Result<()> {
+    pub(crate) fn check(&mut self, times: &Times, rows: usize) -> Result<()> {
         let broken = match &times.values {
             TimeValues::I64(values) => {
                 self.follow(times, rows, values, |v| Place::Number(i128::from(v)))

@@ -43,7 +43,7 @@ enum Encoding {
 
 impl KeyOrdinals {
     /// Ordinals for keys of the given types.
-    pub fn try_new(types: &[DataType]) -> Result<Self> {
+    pub(crate) fn try_new(types: &[DataType]) -> Result<Self> {
         let encoding = match types {
             [] => Encoding::NoKey,
             [single] if is_bytes(value_type(single)) => Encoding::Bytes,
@@ -62,7 +62,7 @@ impl KeyOrdinals {
     }
 
     /// How many distinct keys have an ordinal: ordinals are below this.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self.encoding {
             Encoding::NoKey => 1,
             _ => self.ordinals.len(),
@@ -70,12 +70,12 @@ impl KeyOrdinals {
     }
 
     /// Bytes held, for the memory pool.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.ordinals.allocation_size() + self.key_bytes
     }
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
-    pub fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+    pub(crate) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         let Self {
             encoding,
             ordinals,
@@ -96,7 +96,7 @@ impl KeyOrdinals {
     }
 
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
-    pub fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+    pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         encode(&self.encoding, keys, rows, |key| {
             Ok(self.ordinals.get(key).copied().unwrap_or(ABSENT))
         })
@@ -166,6 +166,10 @@ fn bytes_ordinals(
         DataType::BinaryView => each!(keys.as_binary_view(), |key| key),
         DataType::Dictionary(_, _) => {
             let dictionary = keys.as_any_dictionary();
+            if keys.null_count() == keys.len() {
+                // There may be no value at all that a code could stand for.
+                return Ok(vec![NULL_KEY; keys.len()]);
+            }
             let codes = dictionary.normalized_keys();
             let mut of_value = vec![None; dictionary.values().len()];
             let values = dictionary.values();

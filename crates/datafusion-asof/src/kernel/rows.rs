@@ -9,12 +9,12 @@ pub(crate) struct RowId {
 
 impl RowId {
     /// No row: the left row stays unmatched.
-    pub const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         batch: u32::MAX,
         row: u32::MAX,
     };
 
-    pub fn is_some(self) -> bool {
+    pub(crate) fn is_some(self) -> bool {
         self.batch != u32::MAX
     }
 }
@@ -37,7 +37,7 @@ pub(crate) struct MatchCounts {
 
 impl MatchCounts {
     /// The left rows counted.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.matched
             + self.null_key
             + self.null_time

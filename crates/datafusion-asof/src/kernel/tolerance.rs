@@ -28,7 +28,7 @@ impl Tolerance {
     /// # Errors
     /// Planning errors for a constant that is NULL, negative, in months or years, or of a
     /// type that does not fit the as-of values.
-    pub fn try_new(domain: &TimeDomain, constant: &ArrayRef) -> Result<Self> {
+    pub(crate) fn try_new(domain: &TimeDomain, constant: &ArrayRef) -> Result<Self> {
         if constant.len() != 1 {
             return plan_err!("TOLERANCE must be one constant");
         }
@@ -46,7 +46,13 @@ impl Tolerance {
                                  both sides: write an interval, as in INTERVAL '5 seconds'"
                             );
                         }
-                        Some(number) => number.scaled_down_to(0)?,
+                        Some(number) if number.is_whole() => number.scaled_down_to(0)?,
+                        Some(_) => {
+                            return plan_err!(
+                                "TOLERANCE as a bare number counts whole units of the as-of \
+                                 values: write a whole number, or an interval"
+                            );
+                        }
                         None => return unfit(constant, "an interval, as in INTERVAL '5 seconds'"),
                     },
                 };
@@ -82,7 +88,7 @@ impl Tolerance {
 
     /// Whether two places on the line, `later >= earlier`, are near enough.
     #[inline]
-    pub fn allows(self, later: i128, earlier: i128) -> bool {
+    pub(crate) fn allows(self, later: i128, earlier: i128) -> bool {
         match self {
             // The difference of two i128 always fits a u128.
             Self::Steps(steps) => later.wrapping_sub(earlier).cast_unsigned() <= steps,
@@ -170,6 +176,15 @@ struct Number {
 }
 
 impl Number {
+    fn is_whole(&self) -> bool {
+        let unit = u32::try_from(self.scale).map(|scale| 10i128.checked_pow(scale));
+        match unit {
+            Ok(Some(unit)) => self.mantissa % unit == 0,
+            Ok(None) => self.mantissa == 0,
+            Err(_) => true,
+        }
+    }
+
     /// In steps of `10^-scale`, rounded down; what exceeds every distance is no limit.
     fn scaled_down_to(&self, scale: i32) -> Result<u128> {
         let Ok(mantissa) = u128::try_from(self.mantissa) else {

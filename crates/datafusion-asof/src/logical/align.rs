@@ -34,16 +34,16 @@ pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr,
     if types.0 == types.1 {
         return Ok((left.expr, right.expr));
     }
-    let (to_left, to_right) =
-        BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types()?;
-    if to_left != to_right {
-        return plan_err!(
+    match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types() {
+        Ok((to_left, to_right)) if to_left == to_right => {
+            Ok((left.cast(&to_left)?, right.cast(&to_right)?))
+        }
+        _ => plan_err!(
             "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
             types.0,
             types.1
-        );
+        ),
     }
-    Ok((left.cast(&to_left)?, right.cast(&to_right)?))
 }
 
 /// As-of values of both sides in types that the kernel compares exactly.

@@ -61,7 +61,7 @@ pub(crate) struct Located<T> {
 
 impl<T> Located<T> {
     /// What no text says where it stands.
-    pub fn nowhere(value: T) -> Self {
+    pub(crate) fn nowhere(value: T) -> Self {
         Self { value, at: None }
     }
 }
@@ -95,8 +95,8 @@ enum Reads {
 /// The parts of the conditions, sorted out.
 #[derive(Default)]
 struct Parts {
-    keys: Vec<(Expr, Expr)>,
-    condition: Option<MatchCondition<Expr>>,
+    keys: Vec<Located<(Expr, Expr)>>,
+    condition: Option<Located<MatchCondition<Expr>>>,
     right_filters: Vec<Expr>,
 }
 
@@ -107,20 +107,27 @@ impl AsOfJoinBuilder {
     ///
     /// # Errors
     /// Planning errors, with their place, for conditions that make no as-of join.
-    pub fn build(mut self) -> Result<LogicalPlan> {
+    pub(crate) fn build(mut self) -> Result<LogicalPlan> {
         let mut parts = Parts::default();
         if let Some(condition) = self.match_condition.take() {
-            let found = self.match_condition_of(condition.value);
-            parts.condition = Some(found.map_err(|e| locate(e, condition.at))?);
+            let at = condition.at;
+            let found = self.resolve(condition.value);
+            let found = found.and_then(|expr| self.match_condition_of(&expr));
+            let value = found.map_err(|e| locate(e, at))?;
+            parts.condition = Some(Located { value, at });
         }
         for conjunct in std::mem::take(&mut self.on) {
             let at = conjunct.at;
-            let sorted = self.sort_out(conjunct.value, &mut parts);
+            let sorted = self.sort_out(conjunct, &mut parts);
             sorted.map_err(|e| locate(e, at))?;
         }
         let using = std::mem::take(&mut self.using);
         let merged = self.use_columns(using, &mut parts)?;
-        let Some(condition) = parts.condition else {
+        let Some(Located {
+            value: condition,
+            at,
+        }) = parts.condition
+        else {
             let missing =
                 plan_datafusion_err!("an ASOF JOIN needs a condition on time: {HOW_TO_WRITE}");
             return Err(locate(missing, self.at));
@@ -129,17 +136,18 @@ impl AsOfJoinBuilder {
         let on = parts
             .keys
             .into_iter()
-            .map(|(left, right)| {
+            .map(|key| {
+                let (left, right) = key.value;
                 let left = operand(left, left_schema);
-                align_keys(left, operand(right, right_schema))
+                let aligned = align_keys(left, operand(right, right_schema));
+                aligned.map_err(|e| locate(e, key.at))
             })
-            .collect::<Result<_>>()
-            .map_err(|e| locate(e, self.at))?;
+            .collect::<Result<_>>()?;
         let times = align_times(
             operand(condition.left, left_schema),
             operand(condition.right, right_schema),
         );
-        let (left, right) = times.map_err(|e| locate(e, self.at))?;
+        let (left, right) = times.map_err(|e| locate(e, at))?;
         let tolerance = match self.tolerance.take() {
             Some(Located { value, at }) => {
                 let domain = TimeDomain::try_new(
@@ -172,9 +180,8 @@ impl AsOfJoinBuilder {
         without(node, &merged)
     }
 
-    fn match_condition_of(&self, expr: Expr) -> Result<MatchCondition<Expr>> {
-        let expr = self.resolve(expr)?;
-        let Some((left, op, right)) = comparison(&expr) else {
+    fn match_condition_of(&self, expr: &Expr) -> Result<MatchCondition<Expr>> {
+        let Some((left, op, right)) = comparison(expr) else {
             return plan_err!(
                 "MATCH_CONDITION takes one comparison with >=, >, <= or <, not {expr}: \
                  write other conditions in ON"
@@ -191,13 +198,14 @@ impl AsOfJoinBuilder {
             (_, Reads::Both) => one_sided(&right, "reads both sides"),
             (Reads::Neither, _) => one_sided(&left, "reads neither side"),
             (_, Reads::Neither) => one_sided(&right, "reads neither side"),
-            (Reads::Left, Reads::Left) => one_sided(&expr, "reads the left side only"),
-            (Reads::Right, Reads::Right) => one_sided(&expr, "reads the right side only"),
+            (Reads::Left, Reads::Left) => one_sided(expr, "reads the left side only"),
+            (Reads::Right, Reads::Right) => one_sided(expr, "reads the right side only"),
         }
     }
 
     /// Puts one conjunct of `ON` where it belongs.
-    fn sort_out(&self, expr: Expr, parts: &mut Parts) -> Result<()> {
+    fn sort_out(&self, conjunct: Located<Expr>, parts: &mut Parts) -> Result<()> {
+        let Located { value: expr, at } = conjunct;
         let expr = self.resolve(expr)?;
         if let Expr::BinaryExpr(BinaryExpr {
             left,
@@ -205,20 +213,15 @@ impl AsOfJoinBuilder {
             right,
         }) = &expr
         {
-            match (self.reads(left), self.reads(right)) {
-                (Reads::Left, Reads::Right) => {
-                    parts
-                        .keys
-                        .push((left.as_ref().clone(), right.as_ref().clone()));
-                    return Ok(());
-                }
-                (Reads::Right, Reads::Left) => {
-                    parts
-                        .keys
-                        .push((right.as_ref().clone(), left.as_ref().clone()));
-                    return Ok(());
-                }
-                _ => {}
+            let pair = match (self.reads(left), self.reads(right)) {
+                (Reads::Left, Reads::Right) => Some((left, right)),
+                (Reads::Right, Reads::Left) => Some((right, left)),
+                _ => None,
+            };
+            if let Some((left, right)) = pair {
+                let value = (left.as_ref().clone(), right.as_ref().clone());
+                parts.keys.push(Located { value, at });
+                return Ok(());
             }
         }
         match self.reads(&expr) {
@@ -243,14 +246,14 @@ impl AsOfJoinBuilder {
                  condition on time: such predicates are not supported yet"
             );
         }
-        let condition = self.match_condition_of(expr.clone())?;
+        let value = self.match_condition_of(&expr)?;
         if parts.condition.is_some() {
             return plan_err!(
                 "an ASOF JOIN takes one condition on time, {expr} is a second one: \
                  write the limit on distance as TOLERANCE"
             );
         }
-        parts.condition = Some(condition);
+        parts.condition = Some(Located { value, at });
         Ok(())
     }
 
@@ -275,16 +278,21 @@ impl AsOfJoinBuilder {
             };
             let left = column(&self.left, "left").map_err(|e| locate(e, at))?;
             let right = column(&self.right, "right").map_err(|e| locate(e, at))?;
+            if merged.contains(&right) {
+                let twice = plan_datafusion_err!("USING names column {name} twice");
+                return Err(locate(twice, at));
+            }
             let pair = (Expr::Column(left), Expr::Column(right.clone()));
             merged.push(right);
             if i + 1 == count && parts.condition.is_none() {
-                parts.condition = Some(MatchCondition {
+                let value = MatchCondition {
                     left: pair.0,
                     op: MatchOp::GtEq,
                     right: pair.1,
-                });
+                };
+                parts.condition = Some(Located { value, at });
             } else {
-                parts.keys.push(pair);
+                parts.keys.push(Located { value: pair, at });
             }
         }
         Ok(merged)
@@ -339,8 +347,10 @@ fn comparison(expr: &Expr) -> Option<(Expr, MatchOp, Expr)> {
 fn refuse_parts(expr: &Expr) -> Result<()> {
     expr.apply(|part| {
         let what = match part {
-            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) => "a subquery",
-            Expr::SetComparison(_) => "a subquery",
+            Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::SetComparison(_) => "a subquery",
             Expr::OuterReferenceColumn(_, _) => "a reference to an outer query",
             Expr::AggregateFunction(_) => "an aggregate function",
             Expr::WindowFunction(_) => "a window function",

@@ -1,4 +1,4 @@
-//! The logical side: the node, how it is built from conditions, and the DataFrame method.
+//! The logical side: the node, how it is built from conditions, and the data frame method.
 //!
 //! * [`node`]: [`AsOfJoinNode`], what DataFusion's logical optimizer sees;
 //! * [`builder`]: conditions, as SQL or a caller wrote them, to a checked specification;

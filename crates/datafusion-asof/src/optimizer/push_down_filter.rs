@@ -28,9 +28,9 @@ pub(crate) struct AsOfPushDownFilter {
 
 impl AsOfPushDownFilter {
     /// The name of the rule whose place it takes.
-    pub const NAME: &'static str = "push_down_filter";
+    pub(crate) const NAME: &'static str = "push_down_filter";
 
-    pub fn new(inner: Arc<dyn OptimizerRule + Send + Sync>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn OptimizerRule + Send + Sync>) -> Self {
         Self { inner }
     }
 }

@@ -10,13 +10,11 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
-use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 
 use crate::config::{AsOfOptions, StrategyOption};
-use crate::exec::{AsOfJoinExec, AsOfStrategy};
+use crate::exec::{AsOfJoinExec, AsOfStrategy, file_scan};
 
 /// The physical rule that chooses how each as-of join executes, by `asof.strategy` or from
 /// the statistics of its right side. `EXPLAIN` shows the choice with its reason.
@@ -130,9 +128,7 @@ fn row_bytes(schema: &Schema, statistics: &Statistics) -> usize {
 
 /// The size of the files under a plan of which the rows are not known.
 fn file_bytes(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
-        let source = scan.data_source().as_ref() as &dyn std::any::Any;
-        let files = source.downcast_ref::<FileScanConfig>()?;
+    if let Some(files) = file_scan(plan) {
         let groups = files.file_groups.iter();
         let bytes: u64 = groups
             .flat_map(|group| group.iter())

@@ -147,7 +147,7 @@ pub fn rewrite_sql(sql: &str, dialect: Dialect) -> Result<Cow<'_, str>> {
         match canonical(statement, parser.as_ref(), limit)? {
             Some(statement) => {
                 changed = true;
-                rewritten.push_str(&statement.to_string());
+                rewritten.push_str(&text_with_quoted_targets(statement));
             }
             None => rewritten.push_str(text_of(sql, statement)),
         }
@@ -157,6 +157,19 @@ pub fn rewrite_sql(sql: &str, dialect: Dialect) -> Result<Cow<'_, str>> {
     } else {
         Cow::Borrowed(sql)
     })
+}
+
+/// A statement as text. DataFusion prints the target of `COPY` without its quotes, and then
+/// does not read it back.
+fn text_with_quoted_targets(mut statement: Statement) -> String {
+    let mut inner = &mut statement;
+    while let Statement::Explain(explain) = inner {
+        inner = &mut explain.statement;
+    }
+    if let Statement::CopyTo(copy) = inner {
+        copy.target = format!("'{}'", copy.target.replace('\'', "''"));
+    }
+    statement.to_string()
 }
 
 /// The one statement of `sql`.

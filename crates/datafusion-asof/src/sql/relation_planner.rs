@@ -136,6 +136,12 @@ fn plan_join(
     };
     let tolerance = written.tolerance.map(&mut plan_expr).transpose()?;
     let has_match = written.match_condition.is_some();
+    if let Some(Expr::Function(call)) = &written.match_condition
+        && call.name.to_string().eq_ignore_ascii_case("nearest")
+    {
+        let error = not_impl_datafusion_err!("nearest is not supported yet: write >=, >, <= or <");
+        return Err(locate(error, location(call.span())));
+    }
     let match_condition = written.match_condition.map(&mut plan_expr).transpose()?;
     let (mut on, mut using) = (vec![], vec![]);
     match constraint {
@@ -157,12 +163,12 @@ fn plan_join(
         JoinConstraint::Natural => return plan_err!("an ASOF JOIN cannot be NATURAL"),
     }
     let options = AsOfOptions::of(context.context_provider().options());
-    let join_type = written.kind.unwrap_or(match options.bare_join {
-        BareJoin::Inner => AsOfJoinType::Inner,
-        BareJoin::Left => AsOfJoinType::Left,
-        BareJoin::Dialect if has_match => AsOfJoinType::Left,
-        BareJoin::Dialect => AsOfJoinType::Inner,
-    });
+    let join_type = match (written.kind, options.bare_join) {
+        (Some(written), _) => written,
+        (None, BareJoin::Left) => AsOfJoinType::Left,
+        (None, BareJoin::Inner) => AsOfJoinType::Inner,
+        (None, BareJoin::Dialect) => snowflake_or_duckdb(has_match),
+    };
     AsOfJoinBuilder {
         left,
         right,
@@ -174,6 +180,15 @@ fn plan_join(
         at: written.at,
     }
     .build()
+}
+
+/// Whose form of the condition it is decides what a join without a kind is there.
+fn snowflake_or_duckdb(has_match_condition: bool) -> AsOfJoinType {
+    if has_match_condition {
+        AsOfJoinType::Left
+    } else {
+        AsOfJoinType::Inner
+    }
 }
 
 fn read_marker(match_condition: Expr) -> Result<Written> {

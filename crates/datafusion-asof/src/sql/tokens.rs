@@ -72,7 +72,10 @@ impl Syntax<'_> {
     ///
     /// # Errors
     /// Syntax errors and refusals, with their place in the text.
-    pub fn canonical(&self, statement: &[TokenWithSpan]) -> Result<Option<Vec<TokenWithSpan>>> {
+    pub(super) fn canonical(
+        &self,
+        statement: &[TokenWithSpan],
+    ) -> Result<Option<Vec<TokenWithSpan>>> {
         let mut tokens = statement.to_vec();
         let mut changed = false;
         for at in (0..tokens.len()).rev() {
@@ -345,7 +348,7 @@ fn is_kind_word(token: &Token) -> bool {
     .any(|kind| is_word(token, kind))
 }
 
-/// Whether a table, with or without alias, can end with the token.
+/// Whether a table, with or without alias, or the clauses of a join can end with the token.
 fn ends_table(token: &Token) -> bool {
     const STARTS: [&str; 14] = [
         "FROM", "JOIN", "AS", "LATERAL", "ONLY", "INTO", "UPDATE", "TABLE", "USING", "ON", "AND",
@@ -355,7 +358,13 @@ fn ends_table(token: &Token) -> bool {
         Token::Word(word) if word.quote_style.is_none() => {
             !STARTS.iter().any(|start| is_word(token, start))
         }
-        Token::Word(_) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket => true,
+        // The last token of an expression that ends the join before.
+        Token::Word(_)
+        | Token::Number(_, _)
+        | Token::Placeholder(_)
+        | Token::SingleQuotedString(_)
+        | Token::RParen
+        | Token::RBracket => true,
         _ => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::table::{Column, Table};
 use crate::value::Value;
 
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     pub seed: u64,
     pub left: Table,
     pub right: Table,
@@ -23,18 +23,18 @@ pub struct Case {
 
 /// The same distance as the engine, the oracle and SQL are told it.
 #[derive(Clone, Debug)]
-pub struct Tolerance {
+pub(crate) struct Tolerance {
     pub scalar: ScalarValue,
     pub span: Span,
     pub sql: String,
 }
 
 /// A row of the answer: the left columns, then the right ones.
-pub type Answer = Vec<Vec<Value>>;
+pub(crate) type Answer = Vec<Vec<Value>>;
 
 impl Case {
     /// What the definition answers, in the order of the left rows.
-    pub fn expected(&self) -> Answer {
+    pub(crate) fn expected(&self) -> Answer {
         let mut right = self.right.oracle_rows();
         if let Some(from) = self.right_from {
             let ids = &self.right.columns[self.right.id].values;
@@ -55,7 +55,7 @@ impl Case {
     }
 
     /// The join in SQL, over tables `l` and `r`.
-    pub fn sql(&self) -> String {
+    pub(crate) fn sql(&self) -> String {
         let kind = if self.keep_unmatched { "LEFT" } else { "INNER" };
         let name = |table: &Table, index: usize| table.columns[index].name.clone();
         let mut on: Vec<String> = (self.left.keys.iter().zip(&self.right.keys))
@@ -155,7 +155,9 @@ fn cast(cell: &str, data_type: &DataType) -> String {
 fn literal(value: &Value, column: &Column) -> String {
     match (value, &column.data_type) {
         (Value::Null, _) => "NULL".to_string(),
-        (Value::Int(int), DataType::Decimal128(_, scale)) => format!("'{int}e-{scale}'"),
+        (Value::Int(int), DataType::Decimal128(_, scale)) => {
+            format!("'{}'", decimal_text(*int, *scale))
+        }
         (Value::Int(int), DataType::Boolean) => format!("'{}'", *int != 0),
         (Value::Int(int), _) => format!("'{int}'"),
         (Value::Float(float), _) => format!("'{float:?}'"),
@@ -171,9 +173,19 @@ fn literal(value: &Value, column: &Column) -> String {
     }
 }
 
+/// The digits of a decimal: arrow does not read every exponent.
+fn decimal_text(unscaled: i128, scale: i8) -> String {
+    let sign = if unscaled < 0 { "-" } else { "" };
+    let scale = usize::try_from(scale).expect("the tests use no negative scale");
+    let digits = format!("{:0>1$}", unscaled.unsigned_abs(), scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if scale > 0 { "." } else { "" };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
 impl Tolerance {
     /// `count` units of time as a Duration.
-    pub fn duration(count: i64, unit: TimeUnit) -> Self {
+    pub(crate) fn duration(count: i64, unit: TimeUnit) -> Self {
         let scalar = match unit {
             TimeUnit::Second => ScalarValue::DurationSecond(Some(count)),
             TimeUnit::Millisecond => ScalarValue::DurationMillisecond(Some(count)),
@@ -189,7 +201,7 @@ impl Tolerance {
     }
 
     /// An interval of days and nanoseconds, each not negative.
-    pub fn interval(days: i32, nanoseconds: i64) -> Self {
+    pub(crate) fn interval(days: i32, nanoseconds: i64) -> Self {
         let total = i128::from(days) * 86_400_000_000_000 + i128::from(nanoseconds);
         let sql = match nanoseconds {
             0 => format!("INTERVAL '{days} days'"),
@@ -204,7 +216,7 @@ impl Tolerance {
     }
 
     /// A number of the as-of column's own unit.
-    pub fn count(count: i64, of: &DataType) -> Self {
+    pub(crate) fn count(count: i64, of: &DataType) -> Self {
         Self {
             scalar: ScalarValue::Int64(Some(count)),
             span: Span::Exact(crate::oracle::on_scale(count.into(), of)),
@@ -213,17 +225,17 @@ impl Tolerance {
     }
 
     /// A decimal number: `unscaled` times 10^-scale.
-    pub fn decimal(unscaled: i128, precision: u8, scale: i8) -> Self {
+    pub(crate) fn decimal(unscaled: i128, precision: u8, scale: i8) -> Self {
         let data_type = DataType::Decimal128(precision, scale);
         Self {
             scalar: ScalarValue::Decimal128(Some(unscaled), precision, scale),
             span: Span::Exact(crate::oracle::on_scale(unscaled, &data_type)),
-            sql: format!("arrow_cast('{unscaled}e-{scale}', '{data_type}')"),
+            sql: decimal_text(unscaled, scale),
         }
     }
 
     /// An integer where the as-of columns are floats.
-    pub fn whole_float(count: i64) -> Self {
+    pub(crate) fn whole_float(count: i64) -> Self {
         Self {
             scalar: ScalarValue::Int64(Some(count)),
             span: Span::Float(count as f64),
@@ -231,7 +243,7 @@ impl Tolerance {
         }
     }
 
-    pub fn float(distance: f64) -> Self {
+    pub(crate) fn float(distance: f64) -> Self {
         Self {
             scalar: ScalarValue::Float64(Some(distance)),
             span: Span::Float(distance),

@@ -28,13 +28,13 @@ use crate::oracle::{Causes, Op, causes};
 use crate::table::sort_order;
 use crate::value::{Value, values};
 
-pub const STRATEGIES: [AsOfStrategy; 2] = [AsOfStrategy::Broadcast, AsOfStrategy::SortMerge];
-pub const TARGET_PARTITIONS: [usize; 4] = [1, 2, 3, 8];
-pub const BATCH_SIZES: [usize; 5] = [1, 2, 3, 7, 8192];
+pub(crate) const STRATEGIES: [AsOfStrategy; 2] = [AsOfStrategy::Broadcast, AsOfStrategy::SortMerge];
+pub(crate) const TARGET_PARTITIONS: [usize; 4] = [1, 2, 3, 8];
+pub(crate) const BATCH_SIZES: [usize; 5] = [1, 2, 3, 7, 8192];
 
 /// How a case is executed: none of it may change the answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     pub strategy: AsOfStrategy,
     pub target_partitions: usize,
     pub batch_size: usize,
@@ -46,7 +46,7 @@ pub struct Setup {
 
 /// What an execution showed besides the right answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub sorts: usize,
     pub rows: usize,
 }
@@ -73,7 +73,10 @@ static CONTEXTS: LazyLock<HashMap<(usize, usize, bool), Arc<TaskContext>>> = Laz
                     .with_batch_size(batch_size)
                     .with_prefer_existing_sort(keep_order);
                 let context = TaskContext::default().with_session_config(config);
-                contexts.insert((target_partitions, batch_size, keep_order), Arc::new(context));
+                contexts.insert(
+                    (target_partitions, batch_size, keep_order),
+                    Arc::new(context),
+                );
             }
         }
     }
@@ -84,7 +87,7 @@ static CONTEXTS: LazyLock<HashMap<(usize, usize, bool), Arc<TaskContext>>> = Laz
 ///
 /// # Errors
 /// A description of the first thing that is not as it should be.
-pub async fn check(case: &Case, expected: &Answer, setup: Setup) -> Result<Seen, String> {
+pub(crate) async fn check(case: &Case, expected: &Answer, setup: Setup) -> Result<Seen, String> {
     let context = &CONTEXTS[&(setup.target_partitions, setup.batch_size, setup.keep_order)];
     let plan = plan(case, setup.strategy, context).map_err(|error| format!("planning: {error}"))?;
     let explain =
@@ -116,7 +119,7 @@ pub async fn check(case: &Case, expected: &Answer, setup: Setup) -> Result<Seen,
 }
 
 /// The physical plan of the case, with the exchanges and sorts that it asks for.
-pub fn plan(
+pub(crate) fn plan(
     case: &Case,
     strategy: AsOfStrategy,
     context: &TaskContext,
@@ -128,7 +131,7 @@ pub fn plan(
 }
 
 /// The operator of the case over any two inputs with the columns of its tables.
-pub fn join(
+pub(crate) fn join(
     case: &Case,
     left: Arc<dyn ExecutionPlan>,
     right: Arc<dyn ExecutionPlan>,
@@ -159,7 +162,7 @@ pub fn join(
 }
 
 /// The batches of every partition, all of which are read at once.
-pub async fn execute(
+pub(crate) async fn execute(
     plan: &Arc<dyn ExecutionPlan>,
     context: &Arc<TaskContext>,
 ) -> Result<Vec<Vec<RecordBatch>>> {
@@ -171,7 +174,7 @@ pub async fn execute(
 }
 
 /// The rows of batches as plain values.
-pub fn rows(batches: &[RecordBatch]) -> Answer {
+pub(crate) fn rows(batches: &[RecordBatch]) -> Answer {
     let mut rows = vec![];
     for batch in batches {
         let columns: Vec<Vec<Value>> = batch
@@ -187,7 +190,7 @@ pub fn rows(batches: &[RecordBatch]) -> Answer {
 }
 
 /// Compares answers as sets of rows, which left ids make easy: each is there at most once.
-pub fn compare(case: &Case, mut actual: Answer, expected: &Answer) -> Result<(), String> {
+pub(crate) fn compare(case: &Case, mut actual: Answer, expected: &Answer) -> Result<(), String> {
     let id = |row: &Vec<Value>| match row[case.left.id] {
         Value::Int(id) => id,
         _ => -1,
@@ -301,10 +304,21 @@ fn check_batches(
 
 /// The counts of `EXPLAIN ANALYZE` are those of the definition.
 fn check_metrics(case: &Case, plan: &Arc<dyn ExecutionPlan>) -> Result<(), String> {
-    let Some(metrics) = plan.metrics() else { return Err("there are no metrics".to_string()) };
-    let sum = |name| metrics.sum_by_name(name).map_or(0, |value| value.as_usize());
+    let Some(metrics) = plan.metrics() else {
+        return Err("there are no metrics".to_string());
+    };
+    let sum = |name| {
+        metrics
+            .sum_by_name(name)
+            .map_or(0, |value| value.as_usize())
+    };
     let span = case.tolerance.as_ref().map(|tolerance| tolerance.span);
-    let expected = causes(&case.left.oracle_rows(), &case.right.oracle_rows(), case.op, span);
+    let expected = causes(
+        &case.left.oracle_rows(),
+        &case.right.oracle_rows(),
+        case.op,
+        span,
+    );
     let actual = Causes {
         matched: sum("matched_rows"),
         null_key: sum("unmatched_null_key"),
@@ -316,7 +330,10 @@ fn check_metrics(case: &Case, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Strin
     if actual == expected && sum("left_rows") == case.left.rows() {
         Ok(())
     } else {
-        Err(format!("metrics count {} left rows and {actual:?}, not {expected:?}", sum("left_rows")))
+        Err(format!(
+            "metrics count {} left rows and {actual:?}, not {expected:?}",
+            sum("left_rows")
+        ))
     }
 }
 

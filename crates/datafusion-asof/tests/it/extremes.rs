@@ -1,6 +1,7 @@
 //! The values at which arithmetic goes wrong, all against all: every pair of as-of types, operator and tolerance.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::runtime::SpawnedTask;
 use futures::future::join_all;
 
 use crate::case::Case;
@@ -103,7 +104,7 @@ fn table(own: &DataType, other: &DataType) -> Table {
 async fn extremes() {
     let checks = type_pairs()
         .into_iter()
-        .map(|(left, right)| tokio::spawn(pair(left, right)));
+        .map(|(left, right)| SpawnedTask::spawn(pair(left, right)));
     let mut failures = vec![];
     let mut cases = 0;
     for outcome in join_all(checks).await {

@@ -224,7 +224,7 @@ async fn a_broken_order_is_an_error_and_never_a_wrong_answer() {
                     match compare(&case, answer, &expected) {
                         Ok(()) => answered += 1,
                         Err(message) => {
-                            wrong.push(format!("seed {seed}, {strategy:?}\n{case}\n{message}"))
+                            wrong.push(format!("seed {seed}, {strategy:?}\n{case}\n{message}"));
                         }
                     }
                 }

@@ -3,6 +3,7 @@
 //! `ASOF_FUZZ_CASES` sets how many cases are tried and `ASOF_FUZZ_SEED` the seed of the first; case `i` has the seed `first + i`, so a
 //! failure is rerun alone by its own seed and a count of one.
 
+use datafusion::common::runtime::SpawnedTask;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
@@ -39,7 +40,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn is_whole(seed: u64) -> bool {
-    seed % WHOLE_PATH_EVERY == 0
+    seed.is_multiple_of(WHOLE_PATH_EVERY)
 }
 
 fn case_of(seed: u64) -> Case {
@@ -127,7 +128,7 @@ async fn fuzz() {
             Arc::clone(&failures),
             Arc::clone(&busy),
         );
-        tokio::spawn(async move {
+        SpawnedTask::spawn(async move {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let enough = failures.lock().expect("no panic while held").len() >= ENOUGH;
@@ -199,8 +200,11 @@ async fn report(failures: &[(Case, Setup)]) {
     panic::set_hook(hook);
 }
 
+/// The case a worker is at, and since when.
+type Busy = Mutex<Option<(u64, Instant)>>;
+
 /// Ends the process, with the seed, when a case never ends.
-fn watch(busy: Arc<Vec<Mutex<Option<(u64, Instant)>>>>) -> Arc<AtomicBool> {
+fn watch(busy: Arc<Vec<Busy>>) -> Arc<AtomicBool> {
     let watching = Arc::new(AtomicBool::new(true));
     let until = Arc::clone(&watching);
     thread::spawn(move || {

@@ -12,7 +12,7 @@ use crate::types::{
 use crate::value::Value;
 
 /// The case of a seed; the same seed always gives the same case.
-pub fn generate(seed: u64) -> Case {
+pub(crate) fn generate(seed: u64) -> Case {
     let dice = &mut Dice::new(seed);
     let (left_time, right_time) = time_types(dice);
     let keys: Vec<(DataType, Vec<Value>)> = (0..*dice.pick(&[0, 1, 1, 1, 2, 2, 3]))

@@ -136,8 +136,7 @@ async fn little_memory_gives_the_right_answer_or_a_clear_error() {
                         let context = context(&runtime, target_partitions);
                         let plan = plan(&case, strategy, &context).expect("plans");
                         let what = format!(
-                            "{strategy:?}, sorted {sorted}, {target_partitions} partitions, {} kB",
-                            kilobytes
+                            "{strategy:?}, sorted {sorted}, {target_partitions} partitions, {kilobytes} kB"
                         );
                         match execute(&plan, &context).await {
                             Ok(partitions) => {

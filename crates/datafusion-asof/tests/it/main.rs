@@ -6,6 +6,8 @@
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
 
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
 mod case;
 mod engine;
 mod extremes;

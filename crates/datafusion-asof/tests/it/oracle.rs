@@ -47,7 +47,7 @@ impl Op {
 
 /// An as-of value on a scale that both sides share.
 #[derive(Clone, Debug)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// NULL.
     Never,
     /// Nanoseconds for times and dates; 10^-38 for integers, booleans and decimals.
@@ -58,14 +58,14 @@ pub enum Moment {
 
 /// A tolerance, on the scale of [`Moment`].
 #[derive(Clone, Copy, Debug)]
-pub enum Span {
+pub(crate) enum Span {
     Exact(i256),
     Float(f64),
 }
 
 /// What the definition sees of a row.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its place in the input, which is also the order that decides ties.
     pub place: usize,
     pub keys: Vec<Value>,
@@ -73,7 +73,7 @@ pub struct Row {
 }
 
 /// For each left row, the place of the right row that the join attaches to it.
-pub fn asof_join(
+pub(crate) fn asof_join(
     left: &[Row],
     right: &[Row],
     op: Op,
@@ -107,7 +107,7 @@ pub fn asof_join(
 
 /// How many left rows found a match, and why the others did not; the first cause that holds counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Causes {
+pub(crate) struct Causes {
     pub matched: usize,
     pub null_key: usize,
     pub null_time: usize,
@@ -117,7 +117,7 @@ pub struct Causes {
     pub beyond_tolerance: usize,
 }
 
-pub fn causes(left: &[Row], right: &[Row], op: Op, tolerance: Option<Span>) -> Causes {
+pub(crate) fn causes(left: &[Row], right: &[Row], op: Op, tolerance: Option<Span>) -> Causes {
     let mut causes = Causes::default();
     for l in left {
         let same_key = || right.iter().filter(|r| keys_equal(l, r) && has_time(r));
@@ -225,7 +225,7 @@ fn within(l: &Moment, r: &Moment, span: Span) -> bool {
 }
 
 /// The value on the scale that every type comparable with its own shares.
-pub fn moment(value: &Value, data_type: &DataType) -> Moment {
+pub(crate) fn moment(value: &Value, data_type: &DataType) -> Moment {
     match value {
         Value::Null => Moment::Never,
         Value::Float(float) => Moment::Float(*float),
@@ -235,7 +235,7 @@ pub fn moment(value: &Value, data_type: &DataType) -> Moment {
 }
 
 /// `int`, which counts units of the type, in nanoseconds or in 10^-38.
-pub fn on_scale(int: i128, data_type: &DataType) -> i256 {
+pub(crate) fn on_scale(int: i128, data_type: &DataType) -> i256 {
     let unit = match data_type {
         DataType::Date32 => i256::from_i128(86_400_000_000_000),
         DataType::Date64 => i256::from_i128(1_000_000),
@@ -251,7 +251,7 @@ pub fn on_scale(int: i128, data_type: &DataType) -> i256 {
         .expect("moments stay below 10^76")
 }
 
-pub fn nanoseconds(unit: TimeUnit) -> i128 {
+pub(crate) fn nanoseconds(unit: TimeUnit) -> i128 {
     match unit {
         TimeUnit::Second => 1_000_000_000,
         TimeUnit::Millisecond => 1_000_000,

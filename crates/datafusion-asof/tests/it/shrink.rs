@@ -7,10 +7,11 @@ use crate::engine::Setup;
 use crate::table::Table;
 
 /// Something that is wrong with a case under a setup; none if all is well.
-pub type Problem = Box<dyn Fn(Case, Setup) -> BoxFuture<'static, Option<String>> + Send + Sync>;
+pub(crate) type Problem =
+    Box<dyn Fn(Case, Setup) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// The smallest case and the plainest setup found to fail, and how they fail.
-pub async fn shrink(case: Case, setup: Setup, problem: &Problem) -> (Case, Setup, String) {
+pub(crate) async fn shrink(case: Case, setup: Setup, problem: &Problem) -> (Case, Setup, String) {
     let message = problem(case.clone(), setup).await;
     let mut best = (
         case,
@@ -43,8 +44,10 @@ fn size((case, setup, _): &(Case, Setup, String)) -> (usize, usize, usize, usize
     };
     let (left, right) = (of_table(&case.left), of_table(&case.right));
     let clauses = usize::from(case.tolerance.is_some()) + usize::from(case.right_from.is_some());
-    let run =
-        setup.target_partitions + usize::from(setup.batch_size != 8192) + usize::from(setup.twice) + usize::from(setup.keep_order);
+    let run = setup.target_partitions
+        + usize::from(setup.batch_size != 8192)
+        + usize::from(setup.twice)
+        + usize::from(setup.keep_order);
     (
         left.0 + right.0,
         left.1 + right.1,

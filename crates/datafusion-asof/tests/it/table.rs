@@ -17,7 +17,7 @@ use crate::oracle::{Row, moment};
 use crate::value::{Value, array};
 
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     pub name: String,
     pub data_type: DataType,
     pub nullable: bool,
@@ -26,7 +26,7 @@ pub struct Column {
 
 /// One side of a join. Row order is partition order, then row order.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     pub columns: Vec<Column>,
     /// The column that is unique, to tell rows apart.
     pub id: usize,
@@ -39,18 +39,18 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.columns[self.id].values.len()
     }
 
-    pub fn row(&self, place: usize) -> Vec<Value> {
+    pub(crate) fn row(&self, place: usize) -> Vec<Value> {
         self.columns
             .iter()
             .map(|column| column.values[place].clone())
             .collect()
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), c.nullable);
         Arc::new(Schema::new(
             self.columns.iter().map(field).collect::<Vec<_>>(),
@@ -58,7 +58,7 @@ impl Table {
     }
 
     /// The rows as the definition sees them.
-    pub fn oracle_rows(&self) -> Vec<Row> {
+    pub(crate) fn oracle_rows(&self) -> Vec<Row> {
         let time = &self.columns[self.time];
         (0..self.rows())
             .map(|place| Row {
@@ -73,7 +73,7 @@ impl Table {
             .collect()
     }
 
-    pub fn partitions(&self) -> Vec<Vec<RecordBatch>> {
+    pub(crate) fn partitions(&self) -> Vec<Vec<RecordBatch>> {
         let schema = self.schema();
         let mut start = 0;
         let mut next_batch = |rows: usize| {
@@ -94,7 +94,7 @@ impl Table {
             .collect()
     }
 
-    pub fn source(&self) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) fn source(&self) -> Result<Arc<dyn ExecutionPlan>> {
         let mut source = MemorySourceConfig::try_new(&self.partitions(), self.schema(), None)?;
         if let Some(order) = self.ordering() {
             source = source.try_with_sort_information(vec![order])?;
@@ -102,7 +102,7 @@ impl Table {
         Ok(DataSourceExec::from_data_source(source))
     }
 
-    pub fn column(&self, index: usize) -> PhysicalExprRef {
+    pub(crate) fn column(&self, index: usize) -> PhysicalExprRef {
         Arc::new(ColumnExpr::new(&self.columns[index].name, index))
     }
 
@@ -116,7 +116,7 @@ impl Table {
     }
 
     /// Puts the rows of each partition in the declared order.
-    pub fn sort_partitions(&mut self) {
+    pub(crate) fn sort_partitions(&mut self) {
         let Some(order) = &self.order else { return };
         let mut places: Vec<usize> = (0..self.rows()).collect();
         let mut start = 0;
@@ -141,7 +141,7 @@ impl Table {
     }
 
     /// The table without some of its rows.
-    pub fn without(&self, dropped: impl Fn(usize) -> bool) -> Table {
+    pub(crate) fn without(&self, dropped: impl Fn(usize) -> bool) -> Table {
         let mut table = self.clone();
         let mut place = 0;
         for rows in table.cuts.iter_mut().flatten() {
@@ -163,7 +163,7 @@ impl Table {
 }
 
 /// The order of `ORDER BY` in arrow: `-0.0` before `0.0`, NaN last.
-pub fn sort_order(a: &Value, b: &Value, options: SortOptions) -> Ordering {
+pub(crate) fn sort_order(a: &Value, b: &Value, options: SortOptions) -> Ordering {
     let nulls = if options.nulls_first {
         Ordering::Less
     } else {

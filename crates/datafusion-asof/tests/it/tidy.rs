@@ -184,7 +184,7 @@ fn split(text: &str) -> (String, String) {
                         + (i + 2..)
                             .take_while(|&j| at(j) != '\'' || j == i + 2)
                             .count()
-                        + 1
+                        + 1;
                 }
                 ('\'', _) if at(i + 2) == '\'' => taken = 3,
                 _ => {}

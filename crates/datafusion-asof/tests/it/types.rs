@@ -10,30 +10,30 @@ use crate::oracle::nanoseconds;
 use crate::value::Value;
 
 /// The source of all choices of one case.
-pub struct Dice(StdRng);
+pub(crate) struct Dice(StdRng);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    pub fn percent(&mut self, percent: u32) -> bool {
+    pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.0.random_range(0..100) < percent
     }
 
     /// A number below the bound.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0.random_range(0..bound)
     }
 
-    pub fn pick<'a, T>(&mut self, among: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, among: &'a [T]) -> &'a T {
         among
             .choose(&mut self.0)
             .expect("there is something to pick")
     }
 }
 
-pub const UNITS: [TimeUnit; 4] = [
+pub(crate) const UNITS: [TimeUnit; 4] = [
     TimeUnit::Second,
     TimeUnit::Millisecond,
     TimeUnit::Microsecond,
@@ -63,7 +63,7 @@ const ORDER_ONLY: [DataType; 7] = [
 
 /// What kind of line two as-of columns lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// Timestamps, dates, times of day, durations.
     Temporal,
     /// Integers and decimals.
@@ -74,7 +74,7 @@ pub enum Family {
     OrderOnly,
 }
 
-pub fn family(left: &DataType, right: &DataType) -> Family {
+pub(crate) fn family(left: &DataType, right: &DataType) -> Family {
     if left.is_floating() || right.is_floating() {
         Family::Float
     } else if left.is_temporal() {
@@ -87,7 +87,7 @@ pub fn family(left: &DataType, right: &DataType) -> Family {
 }
 
 /// The types of the two as-of columns.
-pub fn time_types(dice: &mut Dice) -> (DataType, DataType) {
+pub(crate) fn time_types(dice: &mut Dice) -> (DataType, DataType) {
     let same = dice.percent(50);
     let floats = [DataType::Float32, DataType::Float64];
     match dice.below(100) {
@@ -141,7 +141,7 @@ fn two(dice: &mut Dice, same: bool, one: impl Fn(&mut Dice) -> DataType) -> (Dat
 }
 
 /// The type of a key column.
-pub fn key_type(dice: &mut Dice) -> DataType {
+pub(crate) fn key_type(dice: &mut Dice) -> DataType {
     let strings = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     match dice.below(14) {
         0 | 1 => DataType::Utf8,
@@ -160,7 +160,7 @@ pub fn key_type(dice: &mut Dice) -> DataType {
 }
 
 /// The few values that a key column takes.
-pub fn key_values(dice: &mut Dice, data_type: &DataType, distinct: usize) -> Vec<Value> {
+pub(crate) fn key_values(dice: &mut Dice, data_type: &DataType, distinct: usize) -> Vec<Value> {
     let all: Vec<Value> = match data_type {
         DataType::Dictionary(_, value_type) => return key_values(dice, value_type, distinct),
         DataType::Boolean => vec![Value::Int(0), Value::Int(1)],
@@ -183,7 +183,7 @@ pub fn key_values(dice: &mut Dice, data_type: &DataType, distinct: usize) -> Vec
 }
 
 /// Values of an as-of column that lie near each other, and near those of the other side.
-pub fn near_times(
+pub(crate) fn near_times(
     dice: &mut Dice,
     own: &DataType,
     other: &DataType,
@@ -244,7 +244,7 @@ fn near_time(dice: &mut Dice, own: &DataType, other: &DataType, n: i128) -> Valu
 }
 
 /// The nanoseconds of one unit of a temporal type.
-pub fn unit_nanoseconds(data_type: &DataType) -> Option<i128> {
+pub(crate) fn unit_nanoseconds(data_type: &DataType) -> Option<i128> {
     match data_type {
         DataType::Date32 => Some(86_400_000_000_000),
         DataType::Date64 => Some(1_000_000),
@@ -257,7 +257,7 @@ pub fn unit_nanoseconds(data_type: &DataType) -> Option<i128> {
 }
 
 /// The values at which arithmetic goes wrong: of the type, and those of the other type that the type can hold.
-pub fn extreme_times(own: &DataType, other: &DataType) -> Vec<Value> {
+pub(crate) fn extreme_times(own: &DataType, other: &DataType) -> Vec<Value> {
     if own.is_floating() {
         let mut floats = vec![
             0.0,
@@ -363,7 +363,7 @@ fn limits(data_type: &DataType) -> Option<(i128, i128)> {
 }
 
 /// Tolerances that fit two as-of columns, from nothing to more than everything.
-pub fn tolerances(left: &DataType, right: &DataType) -> Vec<Tolerance> {
+pub(crate) fn tolerances(left: &DataType, right: &DataType) -> Vec<Tolerance> {
     match family(left, right) {
         Family::OrderOnly => vec![],
         Family::Float => {
@@ -389,9 +389,10 @@ pub fn tolerances(left: &DataType, right: &DataType) -> Vec<Tolerance> {
             };
             let (fine, coarse) = (left_unit.min(right_unit), left_unit.max(right_unit));
             let nanoseconds = |n: i128| {
-                i64::try_from(n).map_or(Tolerance::interval(i32::MAX, 0), |n| {
-                    Tolerance::interval(0, n)
-                })
+                i64::try_from(n).map_or_else(
+                    |_| Tolerance::interval(i32::MAX, 0),
+                    |n| Tolerance::interval(0, n),
+                )
             };
             let mut all = vec![
                 Tolerance::interval(0, 0),

@@ -21,7 +21,7 @@ use datafusion::arrow::datatypes::{
 
 /// One cell. What an `Int` counts (days, nanoseconds, hundredths…) is said by the column's arrow type.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     Null,
     Int(i128),
     Float(f64),
@@ -29,16 +29,16 @@ pub enum Value {
 }
 
 impl Value {
-    pub fn text(text: &str) -> Self {
+    pub(crate) fn text(text: &str) -> Self {
         Value::Bytes(text.as_bytes().to_vec())
     }
 
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
 
     /// The same bits, so that `-0.0` is not `0.0`: what must hold of a cell that a join hands through.
-    pub fn same(&self, other: &Value) -> bool {
+    pub(crate) fn same(&self, other: &Value) -> bool {
         match (self, other) {
             (Value::Null, Value::Null) => true,
             (Value::Int(a), Value::Int(b)) => a == b,
@@ -82,7 +82,7 @@ macro_rules! integer_like {
 }
 
 /// The values as an array of the type.
-pub fn array(data_type: &DataType, values: &[Value]) -> ArrayRef {
+pub(crate) fn array(data_type: &DataType, values: &[Value]) -> ArrayRef {
     macro_rules! build {
         ($arrow:ty, $native:ty) => {
             Arc::new(
@@ -194,7 +194,7 @@ fn dictionary(value_type: &DataType, values: &[Value]) -> ArrayRef {
 }
 
 /// The array as plain values.
-pub fn values(array: &dyn Array) -> Vec<Value> {
+pub(crate) fn values(array: &dyn Array) -> Vec<Value> {
     macro_rules! read {
         ($arrow:ty, $native:ty) => {
             array

@@ -22,7 +22,7 @@ use crate::types::Dice;
 use crate::value::Value;
 
 /// A case whose keys may also be of different types, and whose `ON` may filter the right side.
-pub fn generate_whole(seed: u64) -> Case {
+pub(crate) fn generate_whole(seed: u64) -> Case {
     let mut case = generate(seed);
     let dice = &mut Dice::new(seed ^ 0x5_eed);
     if dice.percent(25) {
@@ -234,7 +234,11 @@ fn column(case: &Case, column: usize) -> Expr {
 ///
 /// # Errors
 /// A description of the first thing that is not as it should be.
-pub async fn check_whole(case: &Case, expected: &Answer, setup: Setup) -> Result<Seen, String> {
+pub(crate) async fn check_whole(
+    case: &Case,
+    expected: &Answer,
+    setup: Setup,
+) -> Result<Seen, String> {
     let query = Query::of(case);
     let ctx = session(case, setup)
         .await

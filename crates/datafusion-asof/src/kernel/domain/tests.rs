@@ -3,8 +3,12 @@
 use super::*;
 use datafusion::arrow::array::{Int64Array, TimestampMicrosecondArray, TimestampNanosecondArray};
 
-fn wide(domain: &TimeDomain, side: Side, array: ArrayRef) -> Vec<i128> {
-    match domain.times(side, &array).expect("times").values {
+fn wide(domain: &TimeDomain, side: Side, array: impl Array + 'static) -> Vec<i128> {
+    match domain
+        .times(side, &(Arc::new(array) as ArrayRef))
+        .expect("times")
+        .values
+    {
         TimeValues::I64(values) => values.iter().map(|v| i128::from(*v)).collect(),
         TimeValues::I128(values) => values,
         TimeValues::Rows(_) => panic!("no number"),
@@ -39,25 +43,25 @@ fn integers_lie_exactly_among_floats() {
     let integers = wide(
         &domain,
         Side::Left,
-        Arc::new(Int64Array::from(vec![
+        Int64Array::from(vec![
             two53,
             two53 + 1,
             two53 + 2,
             i64::MAX,
             i64::MIN,
             -two53 - 1,
-        ])),
+        ]),
     );
     let floats = wide(
         &domain,
         Side::Right,
-        Arc::new(Float64Array::from(vec![
+        Float64Array::from(vec![
             9007199254740992.0,
             9007199254740994.0,
             9223372036854775808.0,
             -9223372036854775808.0,
             -9007199254740992.0,
-        ])),
+        ]),
     );
     assert_eq!(integers[0], floats[0]);
     assert!(integers[0] < integers[1] && integers[1] < floats[1]);
@@ -75,12 +79,12 @@ fn the_year_9999_in_microseconds_is_after_every_nanosecond() {
     let late = wide(
         &domain,
         Side::Left,
-        Arc::new(TimestampMicrosecondArray::from(vec![253402300799000000])),
+        TimestampMicrosecondArray::from(vec![253402300799000000]),
     );
     let last = wide(
         &domain,
         Side::Right,
-        Arc::new(TimestampNanosecondArray::from(vec![i64::MAX])),
+        TimestampNanosecondArray::from(vec![i64::MAX]),
     );
     assert!(late[0] > last[0]);
 }

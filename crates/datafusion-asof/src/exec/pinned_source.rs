@@ -1,0 +1,137 @@
+//! A source of which the partitions keep their rows and the rows their order.
+//!
+//! DataFusion may cut or regroup the partitions of a source to use more cores, and lets
+//! partitions of a file scan steal files from each other at run time. Neither matters to a
+//! query, but both matter to the place of a row in its input, so the sources of row places
+//! are pinned: files may be cut, since every cut knows where it begins, and nothing else.
+
+use std::any::Any;
+use std::fmt::{self, Formatter};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::{DataSource, DataSourceExec};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
+
+/// The scan with its source pinned; `None` for plans that are no scan of a source.
+pub(super) fn pinned(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    if source_as::<PinnedSource>(scan).is_some() {
+        return Some(Arc::clone(plan));
+    }
+    let source = PinnedSource::over(Arc::clone(scan.data_source()));
+    Some(Arc::new(scan.clone().with_data_source(source)))
+}
+
+/// The file scan that a plan is, pinned or not.
+pub(crate) fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    match source_as::<PinnedSource>(scan) {
+        Some(pinned) => pinned.files(),
+        None => source_as(scan),
+    }
+}
+
+fn source_as<T: DataSource>(scan: &DataSourceExec) -> Option<&T> {
+    (scan.data_source().as_ref() as &dyn Any).downcast_ref()
+}
+
+#[derive(Debug)]
+struct PinnedSource(Arc<dyn DataSource>);
+
+impl PinnedSource {
+    fn over(source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
+        Arc::new(Self(source))
+    }
+
+    fn files(&self) -> Option<&FileScanConfig> {
+        (self.0.as_ref() as &dyn Any).downcast_ref()
+    }
+}
+
+impl DataSource for PinnedSource {
+    fn open(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.0.open(partition, context)
+    }
+
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt_as(t, f)
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        file_min_size: usize,
+        output_ordering: Option<LexOrdering>,
+    ) -> Result<Option<Arc<dyn DataSource>>> {
+        if self.files().is_none() {
+            return Ok(None);
+        }
+        let cut = self
+            .0
+            .repartitioned(target_partitions, file_min_size, output_ordering)?;
+        Ok(cut.map(Self::over))
+    }
+
+    fn output_partitioning(&self) -> Partitioning {
+        self.0.output_partitioning()
+    }
+
+    fn eq_properties(&self) -> EquivalenceProperties {
+        self.0.eq_properties()
+    }
+
+    fn scheduling_type(&self) -> SchedulingType {
+        self.0.scheduling_type()
+    }
+
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        self.0.partition_statistics(partition)
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
+        self.0.with_fetch(limit).map(Self::over)
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.0.fetch()
+    }
+
+    fn metrics(&self) -> ExecutionPlanMetricsSet {
+        self.0.metrics()
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> Result<Option<Arc<dyn DataSource>>> {
+        let swapped = self.0.try_swapping_with_projection(projection)?;
+        Ok(swapped.map(Self::over))
+    }
+
+    fn with_preserve_order(&self, preserve_order: bool) -> Option<Arc<dyn DataSource>> {
+        self.0.with_preserve_order(preserve_order).map(Self::over)
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.0.apply_expressions(f)
+    }
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn DataSource>> {
+        self.0.with_new_state(state).map(Self::over)
+    }
+}
