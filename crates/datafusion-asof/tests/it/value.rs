@@ -161,8 +161,9 @@ fn dictionary(value_type: &DataType, values: &[Value]) -> ArrayRef {
             distinct.push(value.clone());
         }
     }
-    let is_null_value = |(row, value): (usize, &Value)| value.is_null() && row % 2 == 0;
     let null_place = distinct.len();
+    let is_null_value =
+        |(row, value): (usize, &Value)| value.is_null() && row % 2 == 0 && null_place > 0;
     if values.iter().enumerate().any(is_null_value) {
         distinct.push(Value::Null);
     }
