@@ -252,7 +252,7 @@ fn properties(
 
 impl DisplayAs for AsOfJoinExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        let spec = &self.matching.spec;
+        let spec = &self.matching.shown;
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(

@@ -25,6 +25,7 @@ use datafusion::common::{DataFusionError, Result, SharedResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
 use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::{BoxFuture, Shared};
@@ -147,9 +148,7 @@ pub(super) fn broadcast_stream(
             })?;
             drop(timer);
             if rows.num_rows() > 0 {
-                metrics.baseline.output_rows().add(rows.num_rows());
-                metrics.baseline.output_batches().add(1);
-                out.emit(rows).await;
+                out.emit(rows.record_output(&metrics.baseline)).await;
             }
         }
         metrics.baseline.done();

@@ -4,7 +4,8 @@ use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_plan::ColumnarValue;
 
@@ -16,6 +17,8 @@ use crate::spec::AsOfSpec;
 #[derive(Debug)]
 pub(super) struct Matching {
     pub spec: AsOfSpec<PhysicalExprRef>,
+    /// The specification as `EXPLAIN` shows it.
+    pub shown: AsOfSpec<String>,
     pub domain: TimeDomain,
     pub tolerance: Option<Tolerance>,
     pub key_types: Vec<DataType>,
@@ -59,14 +62,21 @@ impl Matching {
                 Ok(left)
             })
             .collect::<Result<_>>()?;
-        let tolerance = spec
-            .tolerance
-            .as_ref()
-            .map(|tolerance| Tolerance::try_new(&domain, &constant(tolerance)?))
-            .transpose()?;
+        let limit = spec.tolerance.as_ref().map(constant).transpose()?;
+        let tolerance = match &limit {
+            Some(limit) => Some(Tolerance::try_new(&domain, limit)?),
+            None => None,
+        };
+        let shown = spec.try_map(|_, expr| Ok::<_, DataFusionError>(expr.to_string()))?;
+        let shown_limit = limit.map(|limit| array_value_to_string(&limit, 0));
+        let shown = AsOfSpec {
+            tolerance: shown_limit.transpose()?,
+            ..shown
+        };
         Ok(Self {
             domain,
             tolerance,
+            shown,
             key_types,
             left_columns: left.fields().len(),
             schema,

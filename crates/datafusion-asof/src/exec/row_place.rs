@@ -28,7 +28,9 @@ use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
@@ -242,8 +244,7 @@ impl ExecutionPlan for RowPlaceExec {
             columns.push(places);
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-            metrics.output_rows().add(batch.num_rows());
-            Ok(batch)
+            Ok(batch.record_output(&metrics))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),

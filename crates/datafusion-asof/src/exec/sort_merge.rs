@@ -38,6 +38,7 @@ use datafusion::common::{DataFusionError, HashMap, HashSet, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -141,12 +142,8 @@ impl SortMerge {
             }
             let rows = self.assemble(&batch, &matches)?;
             if rows.num_rows() > 0 {
-                self.probe_metrics
-                    .baseline
-                    .output_rows()
-                    .add(rows.num_rows());
-                self.probe_metrics.baseline.output_batches().add(1);
-                out.emit(rows).await;
+                out.emit(rows.record_output(&self.probe_metrics.baseline))
+                    .await;
             }
         }
         if self.merge.counts.total() > 0 {

@@ -35,7 +35,7 @@ use datafusion::sql::sqlparser::tokenizer::{
 
 pub(crate) use relation_planner::AsOfRelationPlanner;
 
-use crate::logical::builder::Location;
+use crate::logical::builder::{Location, locate};
 
 /// SQL with as-of joins on a session made with [`WithAsOf`](crate::WithAsOf).
 #[async_trait]
@@ -267,16 +267,27 @@ fn offset(sql: &str, place: SqlLocation) -> usize {
 /// DataFusion keeps the place of an error beside its message; users read the message.
 fn with_diagnosed_place(error: DataFusionError) -> DataFusionError {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-    match span {
-        Some(span) if span.start.line > 0 => {
-            let at = Location {
-                line: span.start.line,
-                column: span.start.column,
-            };
-            error.context(format!("Error{at}"))
+    let Some(span) = span.filter(|span| span.start.line > 0) else {
+        return error;
+    };
+    let at = Location {
+        line: span.start.line,
+        column: span.start.column,
+    };
+    match error {
+        DataFusionError::Diagnostic(diagnostic, inner) if is_text(&inner) => {
+            DataFusionError::Diagnostic(diagnostic, Box::new(locate(*inner, Some(at))))
         }
-        _ => error,
+        error => error.context(at.to_string().trim_start()),
     }
+}
+
+/// Whether the error is a message of its own, to which a place can be added.
+fn is_text(error: &DataFusionError) -> bool {
+    matches!(
+        error,
+        DataFusionError::Plan(_) | DataFusionError::NotImplemented(_)
+    )
 }
 
 #[cfg(test)]

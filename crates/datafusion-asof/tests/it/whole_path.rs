@@ -51,7 +51,8 @@ pub(crate) fn generate_whole(seed: u64) -> Case {
 #[derive(Clone, Debug)]
 struct Query {
     style: Style,
-    filter: Filter,
+    /// Conjuncts of `WHERE`.
+    filters: Vec<Filter>,
     /// Columns of the answer to select, the left id among them; none for all.
     projection: Option<Vec<usize>>,
 }
@@ -70,7 +71,6 @@ enum Style {
 
 #[derive(Clone, Copy, Debug)]
 enum Filter {
-    None,
     LeftIdFrom(i128),
     RightIdFrom(i128),
     /// A column of the answer.
@@ -90,13 +90,14 @@ impl Query {
         ];
         let style = *dice.pick(&styles);
         let width = case.left.columns.len() + case.right.columns.len();
-        let filter = match dice.below(10) {
-            0 => Filter::LeftIdFrom(3),
-            1 => Filter::RightIdFrom(3),
-            2 => Filter::Null(dice.below(width)),
-            3 => Filter::NotNull(dice.below(width)),
-            _ => Filter::None,
-        };
+        let filters = (0..*dice.pick(&[0, 0, 1, 2]))
+            .map(|_| match dice.below(4) {
+                0 => Filter::LeftIdFrom(3),
+                1 => Filter::RightIdFrom(3),
+                2 => Filter::Null(dice.below(width)),
+                _ => Filter::NotNull(dice.below(width)),
+            })
+            .collect();
         let projection = dice.percent(40).then(|| {
             let mut columns = vec![case.left.id];
             columns.extend((0..width).filter(|&c| c != case.left.id && dice.percent(30)));
@@ -104,7 +105,7 @@ impl Query {
         });
         Self {
             style,
-            filter,
+            filters,
             projection,
         }
     }
@@ -113,12 +114,13 @@ impl Query {
     fn apply(&self, case: &Case, answer: &Answer) -> Answer {
         let right_id = case.left.columns.len() + case.right.id;
         let from = |value: &Value, from| matches!(value, Value::Int(id) if *id >= from);
-        let passes = |row: &&Vec<Value>| match self.filter {
-            Filter::None => true,
-            Filter::LeftIdFrom(n) => from(&row[case.left.id], n),
-            Filter::RightIdFrom(n) => from(&row[right_id], n),
-            Filter::Null(column) => row[column].is_null(),
-            Filter::NotNull(column) => !row[column].is_null(),
+        let passes = |row: &&Vec<Value>| {
+            self.filters.iter().all(|filter| match *filter {
+                Filter::LeftIdFrom(n) => from(&row[case.left.id], n),
+                Filter::RightIdFrom(n) => from(&row[right_id], n),
+                Filter::Null(column) => row[column].is_null(),
+                Filter::NotNull(column) => !row[column].is_null(),
+            })
         };
         let select = |row: &Vec<Value>| match &self.projection {
             None => row.clone(),
@@ -160,13 +162,17 @@ impl Query {
             sql = sql.replace("SELECT *", &format!("SELECT {}", columns.join(", ")));
         }
         let right_id = case.left.columns.len() + case.right.id;
-        sql + &match self.filter {
-            Filter::None => String::new(),
-            Filter::LeftIdFrom(n) => format!(" WHERE {} >= {n}", qualified(case, case.left.id)),
-            Filter::RightIdFrom(n) => format!(" WHERE {} >= {n}", qualified(case, right_id)),
-            Filter::Null(column) => format!(" WHERE {} IS NULL", qualified(case, column)),
-            Filter::NotNull(column) => format!(" WHERE {} IS NOT NULL", qualified(case, column)),
+        let conjunct = |filter: &Filter| match *filter {
+            Filter::LeftIdFrom(n) => format!("{} >= {n}", qualified(case, case.left.id)),
+            Filter::RightIdFrom(n) => format!("{} >= {n}", qualified(case, right_id)),
+            Filter::Null(column) => format!("{} IS NULL", qualified(case, column)),
+            Filter::NotNull(column) => format!("{} IS NOT NULL", qualified(case, column)),
+        };
+        let conjuncts: Vec<String> = self.filters.iter().map(conjunct).collect();
+        if !conjuncts.is_empty() {
+            sql += &format!(" WHERE {}", conjuncts.join(" AND "));
         }
+        sql
     }
 
     async fn data_frame(&self, case: &Case, ctx: &SessionContext) -> Result<DataFrame> {
@@ -198,15 +204,14 @@ impl Query {
             .await?
             .join_asof(ctx.table("r").await?, options)?;
         let right_id = column(case, case.left.columns.len() + case.right.id);
-        joined = match self.filter {
-            Filter::None => joined,
-            Filter::LeftIdFrom(n) => {
-                joined.filter(column(case, case.left.id).gt_eq(lit(n as i64)))?
-            }
-            Filter::RightIdFrom(n) => joined.filter(right_id.gt_eq(lit(n as i64)))?,
-            Filter::Null(c) => joined.filter(column(case, c).is_null())?,
-            Filter::NotNull(c) => joined.filter(column(case, c).is_not_null())?,
-        };
+        for filter in &self.filters {
+            joined = joined.filter(match *filter {
+                Filter::LeftIdFrom(n) => column(case, case.left.id).gt_eq(lit(n as i64)),
+                Filter::RightIdFrom(n) => right_id.clone().gt_eq(lit(n as i64)),
+                Filter::Null(c) => column(case, c).is_null(),
+                Filter::NotNull(c) => column(case, c).is_not_null(),
+            })?;
+        }
         match &self.projection {
             None => Ok(joined),
             Some(columns) => {
