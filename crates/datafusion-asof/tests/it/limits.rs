@@ -76,6 +76,8 @@ fn config(target_partitions: usize) -> SessionConfig {
         .with_target_partitions(target_partitions)
         .with_batch_size(100)
         .with_sort_spill_reservation_bytes(20_000)
+        .with_repartition_file_scans(false)
+        .with_round_robin_repartition(false)
 }
 
 fn runtime(pool: Arc<dyn MemoryPool>) -> Arc<RuntimeEnv> {
@@ -121,7 +123,13 @@ async fn assert_let_go(runtime: &RuntimeEnv, what: &str) {
 async fn little_memory_gives_the_right_answer_or_a_clear_error() {
     let (mut finished, mut exhausted) = (0, 0);
     for sorted in [false, true] {
-        let case = large_case(1, Op::GtEq, sorted);
+        let mut case = large_case(1, Op::GtEq, sorted);
+        // One partition a side, and below one that is not split again: when two inputs of one
+        // exchange spill, DataFusion 55 can wait forever (apache/datafusion#24883).
+        for table in [&mut case.left, &mut case.right] {
+            table.cuts = vec![table.cuts.concat()];
+            table.sort_partitions();
+        }
         let expected = case.expected();
         for strategy in STRATEGIES {
             for target_partitions in [1, 3] {
