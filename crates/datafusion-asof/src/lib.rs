@@ -58,5 +58,8 @@ pub use exec::{AsOfJoinExec, AsOfStrategy};
 pub use logical::{AsOfJoinNode, AsOfJoinOptions, DataFrameAsOfExt};
 pub use planner::{AsOfExtensionPlanner, AsOfJoinSelection, AsOfQueryPlanner};
 pub use session::{AsOfContext, WithAsOf};
-pub use spec::{AsOfDirection, AsOfJoinType, AsOfSpec, MatchCondition, MatchOp, Side};
+pub use spec::{
+    AsOfDirection, AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp, NullPolicy, Side,
+    TieOrder,
+};
 pub use sql::{AsOfSql, rewrite_sql};

@@ -6,6 +6,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use datafusion::arrow::compute::SortOptions;
+use datafusion::common::JoinType;
+
 /// Which rows of the two sides an as-of join returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AsOfJoinType {
@@ -13,14 +16,50 @@ pub enum AsOfJoinType {
     Inner,
     /// Every left row once; the right columns of an unmatched row are NULL.
     Left,
+    /// Left rows that have a match, with their match, and every right row that no left row
+    /// chose, its left columns NULL.
+    Right,
+    /// Every left row once and every right row that no left row chose.
+    Full,
+    /// Left rows that have a match, without it.
+    LeftSemi,
+    /// Left rows that have no match.
+    LeftAnti,
+}
+
+impl AsOfJoinType {
+    /// Whether left rows without a match come out.
+    pub fn keeps_unmatched_left(self) -> bool {
+        matches!(self, Self::Left | Self::Full | Self::LeftAnti)
+    }
+
+    /// Whether right rows that no left row chose come out.
+    pub fn keeps_unmatched_right(self) -> bool {
+        matches!(self, Self::Right | Self::Full)
+    }
+
+    /// Whether right columns come out.
+    pub fn has_right_columns(self) -> bool {
+        !matches!(self, Self::LeftSemi | Self::LeftAnti)
+    }
+}
+
+impl From<AsOfJoinType> for JoinType {
+    fn from(join_type: AsOfJoinType) -> Self {
+        match join_type {
+            AsOfJoinType::Inner => Self::Inner,
+            AsOfJoinType::Left => Self::Left,
+            AsOfJoinType::Right => Self::Right,
+            AsOfJoinType::Full => Self::Full,
+            AsOfJoinType::LeftSemi => Self::LeftSemi,
+            AsOfJoinType::LeftAnti => Self::LeftAnti,
+        }
+    }
 }
 
 impl Display for AsOfJoinType {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Inner => "Inner",
-            Self::Left => "Left",
-        })
+        JoinType::from(*self).fmt(f)
     }
 }
 
@@ -31,6 +70,8 @@ pub enum AsOfDirection {
     Backward,
     /// The earliest right row at or after the left row.
     Forward,
+    /// The right row least far away, before or after; of two equally far the earlier.
+    Nearest,
 }
 
 /// The comparison of a match condition, read as `left op right`.
@@ -44,6 +85,8 @@ pub enum MatchOp {
     LtEq,
     /// `left < right`: the earliest right row after the left row.
     Lt,
+    /// `nearest(left, right)`: the right row least far away, whichever side it is on.
+    Nearest,
 }
 
 impl MatchOp {
@@ -52,12 +95,13 @@ impl MatchOp {
         match self {
             Self::GtEq | Self::Gt => AsOfDirection::Backward,
             Self::LtEq | Self::Lt => AsOfDirection::Forward,
+            Self::Nearest => AsOfDirection::Nearest,
         }
     }
 
     /// Whether a right row at the very time of the left row is a candidate.
     pub fn allows_equal(self) -> bool {
-        matches!(self, Self::GtEq | Self::LtEq)
+        matches!(self, Self::GtEq | Self::LtEq | Self::Nearest)
     }
 
     /// The operator after its operands have changed places.
@@ -67,18 +111,8 @@ impl MatchOp {
             Self::Gt => Self::Lt,
             Self::LtEq => Self::GtEq,
             Self::Lt => Self::Gt,
+            Self::Nearest => Self::Nearest,
         }
-    }
-}
-
-impl Display for MatchOp {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::GtEq => ">=",
-            Self::Gt => ">",
-            Self::LtEq => "<=",
-            Self::Lt => "<",
-        })
     }
 }
 
@@ -93,23 +127,99 @@ pub struct MatchCondition<E> {
     pub right: E,
 }
 
+impl<E: Display> Display for MatchCondition<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { left, op, right } = self;
+        match op {
+            MatchOp::GtEq => write!(f, "{left} >= {right}"),
+            MatchOp::Gt => write!(f, "{left} > {right}"),
+            MatchOp::LtEq => write!(f, "{left} <= {right}"),
+            MatchOp::Lt => write!(f, "{left} < {right}"),
+            MatchOp::Nearest => write!(f, "nearest({left}, {right})"),
+        }
+    }
+}
+
+/// An equality key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct AsOfKey<E> {
+    /// The key of a left row.
+    pub left: E,
+    /// The key of a right row.
+    pub right: E,
+    /// Whether NULL equals NULL, as with `IS NOT DISTINCT FROM`; else NULL equals nothing.
+    pub null_equals_null: bool,
+}
+
+impl<E: Display> Display for AsOfKey<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { left, right, .. } = self;
+        match self.null_equals_null {
+            true => write!(f, "{left} IS NOT DISTINCT FROM {right}"),
+            false => write!(f, "{left} = {right}"),
+        }
+    }
+}
+
+/// One expression of `TIES BY`: among right rows equal in keys and time the first in this
+/// order is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TieOrder<E> {
+    /// Reads the right side.
+    pub expr: E,
+    /// Whether greater values come first, and where NULLs come.
+    pub options: SortOptions,
+}
+
+impl<E: PartialOrd> PartialOrd for TieOrder<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        let key = |options: &SortOptions| (options.descending, options.nulls_first);
+        let own = (&self.expr, key(&self.options));
+        own.partial_cmp(&(&other.expr, key(&other.options)))
+    }
+}
+
+impl<E: Display> Display for TieOrder<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.expr, self.options)
+    }
+}
+
+/// What a NULL in a right column means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NullPolicy {
+    /// A value like any other: all right columns come from the one chosen row.
+    #[default]
+    RespectNulls,
+    /// No value: each right column takes its own nearest non-NULL value among the
+    /// candidates.
+    IgnoreNulls,
+}
+
 /// What an as-of join computes.
 ///
-/// A right row is a *candidate* of a left row when every pair of `on` is equal (NULL equals
-/// nothing), the match condition holds and the two as-of values are at most `tolerance`
-/// apart. Of its candidates the one nearest in time is chosen; among equally near ones the
-/// last in the right input's order looking backward, the first looking forward.
+/// A right row is a *candidate* of a left row when every pair of `on` is equal, the match
+/// condition and the filter hold, and the two as-of values are at most `tolerance` apart. Of
+/// its candidates the one nearest in time is chosen; among equally near ones the first by
+/// `ties`, and then the last in the right input's order looking backward or nearest, the
+/// first looking forward.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct AsOfSpec<E> {
     /// Which rows come out.
     pub join_type: AsOfJoinType,
-    /// Equality keys as `(left, right)`, possibly none.
-    pub on: Vec<(E, E)>,
+    /// Equality keys, possibly none.
+    pub on: Vec<AsOfKey<E>>,
     /// The condition on time.
     pub match_condition: MatchCondition<E>,
     /// The farthest distance in time, inclusive, at which a match still counts.
     /// A constant: an interval or duration for temporal as-of values, otherwise a number.
     pub tolerance: Option<E>,
+    /// Any further condition on candidates; reads the left columns followed by the right.
+    pub filter: Option<E>,
+    /// What decides among right rows equal in keys and time.
+    pub ties: Vec<TieOrder<E>>,
+    /// What NULLs in right columns mean.
+    pub null_policy: NullPolicy,
 }
 
 /// The input that an expression of an [`AsOfSpec`] reads.
@@ -119,23 +229,43 @@ pub enum Side {
     Left,
     /// The right input: the build side.
     Right,
+    /// The left columns followed by the right columns.
+    Both,
     /// No input: a constant.
     Neither,
 }
 
 impl<E> AsOfSpec<E> {
+    /// A join on time alone, as `join_type` and `match_condition` say.
+    pub fn new(join_type: AsOfJoinType, match_condition: MatchCondition<E>) -> Self {
+        Self {
+            join_type,
+            on: vec![],
+            match_condition,
+            tolerance: None,
+            filter: None,
+            ties: vec![],
+            null_policy: NullPolicy::default(),
+        }
+    }
+
     /// Every expression with the side it reads, in the order of [`Self::try_map`].
     pub fn expressions(&self) -> impl Iterator<Item = (Side, &E)> {
         let on = self
             .on
             .iter()
-            .flat_map(|(left, right)| [(Side::Left, left), (Side::Right, right)]);
+            .flat_map(|key| [(Side::Left, &key.left), (Side::Right, &key.right)]);
         let condition = [
             (Side::Left, &self.match_condition.left),
             (Side::Right, &self.match_condition.right),
         ];
         let tolerance = self.tolerance.iter().map(|e| (Side::Neither, e));
-        on.chain(condition).chain(tolerance)
+        let filter = self.filter.iter().map(|e| (Side::Both, e));
+        let ties = self.ties.iter().map(|tie| (Side::Right, &tie.expr));
+        on.chain(condition)
+            .chain(tolerance)
+            .chain(filter)
+            .chain(ties)
     }
 
     /// The same specification over other expressions.
@@ -146,42 +276,61 @@ impl<E> AsOfSpec<E> {
         &self,
         mut f: impl FnMut(Side, &E) -> Result<F, Error>,
     ) -> Result<AsOfSpec<F>, Error> {
-        let on = self
-            .on
-            .iter()
-            .map(|(left, right)| Ok((f(Side::Left, left)?, f(Side::Right, right)?)))
-            .collect::<Result<_, Error>>()?;
+        let on = self.on.iter().map(|key| {
+            Ok(AsOfKey {
+                left: f(Side::Left, &key.left)?,
+                right: f(Side::Right, &key.right)?,
+                null_equals_null: key.null_equals_null,
+            })
+        });
+        let on = on.collect::<Result<_, Error>>()?;
         let match_condition = MatchCondition {
             left: f(Side::Left, &self.match_condition.left)?,
             op: self.match_condition.op,
             right: f(Side::Right, &self.match_condition.right)?,
         };
-        let tolerance = self
-            .tolerance
-            .as_ref()
-            .map(|e| f(Side::Neither, e))
-            .transpose()?;
+        let mut optional =
+            |side: Side, expr: &Option<E>| expr.as_ref().map(|expr| f(side, expr)).transpose();
+        let tolerance = optional(Side::Neither, &self.tolerance)?;
+        let filter = optional(Side::Both, &self.filter)?;
+        let ties = self.ties.iter().map(|tie| {
+            Ok(TieOrder {
+                expr: f(Side::Right, &tie.expr)?,
+                options: tie.options,
+            })
+        });
         Ok(AsOfSpec {
             join_type: self.join_type,
             on,
             match_condition,
             tolerance,
+            filter,
+            ties: ties.collect::<Result<_, Error>>()?,
+            null_policy: self.null_policy,
         })
     }
 }
 
 impl<E: Display> Display for AsOfSpec<E> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "join_type={}, on=[", self.join_type)?;
-        for (i, (left, right)) in self.on.iter().enumerate() {
-            let separator = if i == 0 { "" } else { ", " };
-            write!(f, "{separator}{left} = {right}")?;
+        let list = |f: &mut Formatter<'_>, name: &str, parts: &mut dyn Iterator<Item = String>| {
+            write!(f, ", {name}=[{}]", parts.collect::<Vec<_>>().join(", "))
+        };
+        write!(f, "join_type={}", self.join_type)?;
+        list(f, "on", &mut self.on.iter().map(ToString::to_string))?;
+        write!(f, ", match={}", self.match_condition)?;
+        if let Some(tolerance) = &self.tolerance {
+            write!(f, ", tolerance={tolerance}")?;
         }
-        let MatchCondition { left, op, right } = &self.match_condition;
-        write!(f, "], match={left} {op} {right}")?;
-        match &self.tolerance {
-            Some(tolerance) => write!(f, ", tolerance={tolerance}"),
-            None => Ok(()),
+        if let Some(filter) = &self.filter {
+            write!(f, ", filter={filter}")?;
+        }
+        if !self.ties.is_empty() {
+            list(f, "ties", &mut self.ties.iter().map(ToString::to_string))?;
+        }
+        match self.null_policy {
+            NullPolicy::RespectNulls => Ok(()),
+            NullPolicy::IgnoreNulls => f.write_str(", nulls=ignore"),
         }
     }
 }

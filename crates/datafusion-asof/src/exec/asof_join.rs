@@ -24,8 +24,8 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::equivalence::join_equivalence_properties;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
 use datafusion::physical_expr::{
-    EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalExprRef,
-    PhysicalSortExpr,
+    EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr,
+    PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
@@ -39,7 +39,7 @@ use super::broadcast::{SharedBuild, broadcast_stream};
 use super::matching::Matching;
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::sort_merge::sort_merge_stream;
-use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec};
+use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
 
 /// How an as-of join executes. Every strategy gives the same rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,6 +180,7 @@ impl AsOfJoinExec {
         let options = match condition.op.direction() {
             AsOfDirection::Backward => SortOptions::new(false, false),
             AsOfDirection::Forward => SortOptions::new(true, true),
+            AsOfDirection::Nearest => return exec_err!("nearest merges in no order"),
         };
         let place_options = SortOptions::new(options.descending, false);
         let left = sortable(&condition.left, &self.left.schema())?;
@@ -211,15 +212,22 @@ fn sortable(time: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> 
     )))
 }
 
-/// Left columns, then right columns, nullable where a row may have no match.
+/// Left columns, then right columns, nullable where rows of the other side come out alone.
 fn join_schema(left: &Schema, right: &Schema, join_type: AsOfJoinType) -> SchemaRef {
-    let right_fields = right.fields().iter().map(|field| match join_type {
-        AsOfJoinType::Inner => Arc::clone(field),
-        AsOfJoinType::Left => Arc::new(Field::clone(field).with_nullable(true)),
-    });
-    let fields: Vec<_> = left.fields().iter().cloned().chain(right_fields).collect();
-    let mut metadata = right.metadata().clone();
-    metadata.extend(left.metadata().clone());
+    let side = |schema: &Schema, padded: bool| -> Vec<_> {
+        let fields = schema.fields().iter().map(|field| match padded {
+            true => Arc::new(Field::clone(field).with_nullable(true)),
+            false => Arc::clone(field),
+        });
+        fields.collect()
+    };
+    let mut fields = side(left, join_type.keeps_unmatched_right());
+    let mut metadata = left.metadata().clone();
+    if join_type.has_right_columns() {
+        fields.extend(side(right, join_type.keeps_unmatched_left()));
+        metadata = right.metadata().clone();
+        metadata.extend(left.metadata().clone());
+    }
     Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
@@ -228,23 +236,26 @@ fn properties(
     right: &Arc<dyn ExecutionPlan>,
     matching: &Matching,
 ) -> Result<PlanProperties> {
-    let join_type = match matching.spec.join_type {
-        AsOfJoinType::Inner => JoinType::Inner,
-        AsOfJoinType::Left => JoinType::Left,
-    };
+    let join_type = matching.spec.join_type;
+    let keeps_order = !join_type.keeps_unmatched_right();
     // Nothing of the right's own order or equalities holds for the rows chosen from it.
     let orders = join_equivalence_properties(
         left.equivalence_properties().clone(),
         EquivalenceProperties::new(right.schema()),
-        &join_type,
+        &JoinType::from(join_type),
         Arc::clone(&matching.schema),
-        &[true, false],
+        &[keeps_order, false],
         None,
         &[],
     )?;
+    let partitioning = match join_type.keeps_unmatched_right() {
+        // Right rows that come out alone have no left key to be partitioned by.
+        true => Partitioning::UnknownPartitioning(left.output_partitioning().partition_count()),
+        false => left.output_partitioning().clone(),
+    };
     Ok(PlanProperties::new(
         orders,
-        left.output_partitioning().clone(),
+        partitioning,
         EmissionType::Incremental,
         left.boundedness(),
     ))
@@ -265,18 +276,22 @@ impl DisplayAs for AsOfJoinExec {
                 writeln!(f, "strategy={}", self.strategy)?;
                 writeln!(f, "reason={}", self.reason)?;
                 writeln!(f, "join_type={}", spec.join_type)?;
-                for (left, right) in &spec.on {
-                    writeln!(f, "on={left} = {right}")?;
+                for key in &spec.on {
+                    writeln!(f, "on={key}")?;
                 }
-                let condition = &spec.match_condition;
-                writeln!(
-                    f,
-                    "match={} {} {}",
-                    condition.left, condition.op, condition.right
-                )?;
-                match &spec.tolerance {
-                    Some(tolerance) => writeln!(f, "tolerance={tolerance}"),
-                    None => Ok(()),
+                writeln!(f, "match={}", spec.match_condition)?;
+                if let Some(tolerance) = &spec.tolerance {
+                    writeln!(f, "tolerance={tolerance}")?;
+                }
+                if let Some(filter) = &spec.filter {
+                    writeln!(f, "filter={filter}")?;
+                }
+                for tie in &spec.ties {
+                    writeln!(f, "ties={tie}")?;
+                }
+                match spec.null_policy {
+                    NullPolicy::RespectNulls => Ok(()),
+                    NullPolicy::IgnoreNulls => writeln!(f, "nulls=ignore"),
                 }
             }
         }
@@ -302,7 +317,10 @@ impl ExecutionPlan for AsOfJoinExec {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
             AsOfStrategy::SortMerge => {
-                let (left, right) = self.matching.spec.on.iter().cloned().unzip();
+                let keys = self.matching.spec.on.iter();
+                let (left, right) = keys
+                    .map(|key| (Arc::clone(&key.left), Arc::clone(&key.right)))
+                    .unzip();
                 InputDistributionRequirements::co_partitioned(vec![
                     Distribution::KeyPartitioned(left),
                     Distribution::KeyPartitioned(right),
@@ -323,7 +341,8 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true, false]
+        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right();
+        vec![keeps_order, false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -390,7 +409,10 @@ impl ExecutionPlan for AsOfJoinExec {
         let right_columns = self.matching.schema.fields().len() - self.matching.left_columns;
         let mut statistics = match self.matching.spec.join_type {
             AsOfJoinType::Left => inputs[0].as_ref().clone(),
-            AsOfJoinType::Inner => inputs[0].as_ref().clone().to_inexact(),
+            AsOfJoinType::Right | AsOfJoinType::Full => {
+                return Ok(Arc::new(Statistics::new_unknown(&self.matching.schema)));
+            }
+            _ => inputs[0].as_ref().clone().to_inexact(),
         };
         statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
         let unknown = (0..right_columns).map(|_| Default::default());
@@ -400,8 +422,9 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn cardinality_effect(&self) -> CardinalityEffect {
         match self.matching.spec.join_type {
-            AsOfJoinType::Inner => CardinalityEffect::LowerEqual,
             AsOfJoinType::Left => CardinalityEffect::Equal,
+            AsOfJoinType::Right | AsOfJoinType::Full => CardinalityEffect::Unknown,
+            _ => CardinalityEffect::LowerEqual,
         }
     }
 }

@@ -54,10 +54,10 @@ impl Matching {
         let key_types = spec
             .on
             .iter()
-            .map(|(l, r)| {
-                let (left, right) = (l.data_type(left)?, r.data_type(right)?);
+            .map(|key| {
+                let (left, right) = (key.left.data_type(left)?, key.right.data_type(right)?);
                 if left != right {
-                    return plan_err!("ASOF JOIN keys {l} and {r} differ in type: {left}, {right}");
+                    return plan_err!("ASOF JOIN keys {key} differ in type: {left}, {right}");
                 }
                 Ok(left)
             })
@@ -86,13 +86,13 @@ impl Matching {
 
     /// The keys and as-of values of a left batch.
     pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let keys = self.spec.on.iter().map(|(left, _)| left);
+        let keys = self.spec.on.iter().map(|key| &key.left);
         inputs(keys, &self.spec.match_condition.left, batch)
     }
 
     /// The keys and as-of values of a right batch.
     pub(super) fn right_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let keys = self.spec.on.iter().map(|(_, right)| right);
+        let keys = self.spec.on.iter().map(|key| &key.right);
         inputs(keys, &self.spec.match_condition.right, batch)
     }
 

@@ -67,13 +67,13 @@ pub(super) fn sort_merge_stream(
     let matching = Arc::clone(join.matching());
     let schema = Arc::clone(&matching.schema);
     let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
-    let direction = matching.spec.match_condition.op.direction();
+    let op = matching.spec.match_condition.op;
     let driver = SortMerge {
         left: join.left().execute(partition, Arc::clone(context))?,
-        left_order: OrderCheck::new(Side::Left, direction),
+        left_order: OrderCheck::new(Side::Left, op),
         right: RightRows {
             input: join.right().execute(partition, Arc::clone(context))?,
-            order: OrderCheck::new(Side::Right, direction),
+            order: OrderCheck::new(Side::Right, op),
             kept: HashMap::new(),
             kept_bytes: 0,
             next_number: 0,

@@ -266,6 +266,11 @@ impl TimeDomain {
         })
     }
 
+    /// Whether two as-of values have a distance, or only an order.
+    pub(crate) fn has_distance(&self) -> bool {
+        self.step != Step::OrderOnly
+    }
+
     /// What the places of this line are stored as.
     pub(crate) fn line(&self) -> Line {
         match self.repr {

@@ -367,7 +367,9 @@ impl Probe<'_> {
 fn nearest<T: Copy + Ord>(times: &[T], time: T, op: MatchOp) -> Option<usize> {
     let before = |bound: bool| times.partition_point(|t| *t < time || (bound && *t == time));
     match op.direction() {
-        AsOfDirection::Backward => before(op.allows_equal()).checked_sub(1),
+        AsOfDirection::Backward | AsOfDirection::Nearest => {
+            before(op.allows_equal()).checked_sub(1)
+        }
         AsOfDirection::Forward => {
             let first = before(!op.allows_equal());
             (first < times.len()).then_some(first)

@@ -146,10 +146,10 @@ impl Merge {
         matches: &mut Vec<RowId>,
     ) -> Needs {
         let equal = self.op.allows_equal();
-        let direction = self.op.direction();
-        let precedes = |r: T::Value<'a>, l: T::Value<'a>| match direction {
-            AsOfDirection::Backward => r < l || (equal && r == l),
-            AsOfDirection::Forward => r > l || (equal && r == l),
+        let descends = self.op.direction() == AsOfDirection::Forward;
+        let precedes = |r: T::Value<'a>, l: T::Value<'a>| match descends {
+            false => r < l || (equal && r == l),
+            true => r > l || (equal && r == l),
         };
         let end = right.batch.keys.len();
         while *at_left < left.batch.keys.len() {
@@ -263,7 +263,7 @@ impl Merge {
 #[derive(Debug)]
 pub(crate) struct OrderCheck {
     side: Side,
-    direction: AsOfDirection,
+    descends: bool,
     last: Option<Place>,
     rows: usize,
 }
@@ -276,10 +276,11 @@ enum Place {
 }
 
 impl OrderCheck {
-    pub(crate) fn new(side: Side, direction: AsOfDirection) -> Self {
+    /// Times descend in a forward join.
+    pub(crate) fn new(side: Side, op: MatchOp) -> Self {
         Self {
             side,
-            direction,
+            descends: op.direction() == AsOfDirection::Forward,
             last: None,
             rows: 0,
         }
@@ -325,9 +326,9 @@ impl OrderCheck {
         let first = valid.next()?;
         let mut previous = values.value(first);
         let first_place = place(previous);
-        let turned = |before: &Place, after: &Place| match self.direction {
-            AsOfDirection::Backward => after < before,
-            AsOfDirection::Forward => after > before,
+        let turned = |before: &Place, after: &Place| match self.descends {
+            false => after < before,
+            true => after > before,
         };
         if self
             .last
@@ -338,9 +339,9 @@ impl OrderCheck {
         }
         for row in valid {
             let value = values.value(row);
-            let broken = match self.direction {
-                AsOfDirection::Backward => value < previous,
-                AsOfDirection::Forward => value > previous,
+            let broken = match self.descends {
+                false => value < previous,
+                true => value > previous,
             };
             if broken {
                 return Some(row);

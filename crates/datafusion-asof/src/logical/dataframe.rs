@@ -5,7 +5,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 
-use super::builder::{AsOfJoinBuilder, Located};
+use super::builder::{AsOfJoinBuilder, Condition, Kind, Located};
 use crate::spec::AsOfJoinType;
 
 /// What [`DataFrameAsOfExt::join_asof`] joins on.
@@ -100,18 +100,14 @@ pub trait DataFrameAsOfExt: Sized {
 impl DataFrameAsOfExt for DataFrame {
     fn join_asof(self, right: DataFrame, options: AsOfJoinOptions) -> Result<Self> {
         let (state, left) = self.into_parts();
+        let kind = Kind::Written(options.join_type);
+        let mut builder = AsOfJoinBuilder::new(left, right.into_unoptimized_plan(), kind);
+        let condition = Condition::Predicate(options.match_condition);
+        builder.match_condition = Some(Located::nowhere(condition));
         let on = options.on.into_iter().flat_map(split_conjunction_owned);
-        let plan = AsOfJoinBuilder {
-            left,
-            right: right.into_unoptimized_plan(),
-            join_type: options.join_type,
-            match_condition: Some(Located::nowhere(options.match_condition)),
-            on: on.map(Located::nowhere).collect(),
-            using: vec![],
-            tolerance: options.tolerance.map(Located::nowhere),
-            at: None,
-        }
-        .build()?;
-        Ok(Self::new(state, plan))
+        let on = on.map(|conjunct| Located::nowhere(Condition::Predicate(conjunct)));
+        builder.on = on.collect();
+        builder.tolerance = options.tolerance.map(Located::nowhere);
+        Ok(Self::new(state, builder.build()?))
     }
 }

@@ -1,13 +1,17 @@
 //! The logical side: the node, how it is built from conditions, and the data frame method.
 //!
 //! * [`node`]: [`AsOfJoinNode`], what DataFusion's logical optimizer sees;
-//! * [`builder`]: conditions, as SQL or a caller wrote them, to a checked specification;
-//! * [`align`]: bringing keys and as-of values of both sides to types that can be compared;
+//! * [`builder`]: what SQL or a caller wrote to a checked specification, by way of
+//!   [`conditions`], which sorts conjuncts out, [`declared_time`], [`align`], which brings keys
+//!   and as-of values to types that can be compared, and [`distance`], for tolerances;
 //! * [`dataframe`]: `join_asof` without SQL.
 
 mod align;
 pub(crate) mod builder;
+mod conditions;
 mod dataframe;
+mod declared_time;
+mod distance;
 mod node;
 
 pub use dataframe::{AsOfJoinOptions, DataFrameAsOfExt};

@@ -12,8 +12,8 @@ use crate::spec::{AsOfJoinType, AsOfSpec};
 
 /// The logical as-of join of two plans.
 ///
-/// Its columns are those of the left input, then those of the right, which are nullable in
-/// a left join. As-of values and keys of the two sides have types that the physical join
+/// Its columns are those of the left input and, but for semi and anti joins, those of the
+/// right; those of a side are nullable if a row of the other may come out alone. As-of values and keys of the two sides have types that the physical join
 /// compares as they are; casts that this takes are part of the expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AsOfJoinNode {
@@ -73,17 +73,27 @@ impl AsOfJoinNode {
 }
 
 fn schema(left: &DFSchema, right: &DFSchema, join_type: AsOfJoinType) -> Result<DFSchema> {
-    let left_fields = left.iter().map(|(q, f)| (q.cloned(), Arc::clone(f)));
-    let right_fields = right.iter().map(|(q, f)| {
-        let field = match join_type {
-            AsOfJoinType::Inner => Arc::clone(f),
-            AsOfJoinType::Left => Arc::new(f.as_ref().clone().with_nullable(true)),
-        };
-        (q.cloned(), field)
-    });
-    let mut metadata = right.metadata().clone();
-    metadata.extend(left.metadata().clone());
-    let schema = DFSchema::new_with_metadata(left_fields.chain(right_fields).collect(), metadata)?;
+    let side = |schema: &DFSchema, padded: bool| -> Vec<_> {
+        let fields = schema.iter().map(|(qualifier, field)| {
+            let field = match padded {
+                true => Arc::new(field.as_ref().clone().with_nullable(true)),
+                false => Arc::clone(field),
+            };
+            (qualifier.cloned(), field)
+        });
+        fields.collect()
+    };
+    let mut fields = side(left, join_type.keeps_unmatched_right());
+    let mut metadata = left.metadata().clone();
+    if join_type.has_right_columns() {
+        fields.extend(side(right, join_type.keeps_unmatched_left()));
+        metadata = right.metadata().clone();
+        metadata.extend(left.metadata().clone());
+    }
+    let schema = DFSchema::new_with_metadata(fields, metadata)?;
+    if join_type.keeps_unmatched_right() {
+        return Ok(schema);
+    }
     // A left row comes out at most once, so what identified it still does.
     schema.with_functional_dependencies(left.functional_dependencies().clone())
 }

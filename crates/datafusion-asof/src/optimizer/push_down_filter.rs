@@ -71,6 +71,10 @@ fn push_into_left(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let Some(join) = filtered_join(&plan).cloned() else {
         return Ok(Transformed::no(plan));
     };
+    if join.spec().join_type.keeps_unmatched_right() {
+        // A left row that is filtered away would free the right row that it chose.
+        return Ok(Transformed::no(plan));
+    }
     let left_schema = join.left().schema();
     let of_left = |column: &&Column| left_schema.has_column(column);
     let can_pass = |conjunct: &Expr| {

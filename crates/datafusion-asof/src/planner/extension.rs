@@ -42,10 +42,12 @@ impl ExtensionPlanner for AsOfExtensionPlanner {
             return plan_err!("AsOfJoin has two inputs, not {}", physical_inputs.len());
         };
         let no_columns = DFSchema::empty();
+        let both = left_plan.schema().join(right_plan.schema())?;
         let spec = node.spec().try_map(|side, expr| {
             let schema = match side {
                 Side::Left => left_plan.schema(),
                 Side::Right => right_plan.schema(),
+                Side::Both => &both,
                 Side::Neither => &no_columns,
             };
             planner.create_physical_expr(expr, schema, session, planning_ctx)

@@ -15,8 +15,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::tokens::{MARKER, location};
-use crate::config::{AsOfOptions, BareJoin};
-use crate::logical::builder::{AsOfJoinBuilder, Located, Location, locate};
+use crate::config::AsOfOptions;
+use crate::logical::builder::{AsOfJoinBuilder, Condition, Kind, Located, Location, locate};
 use crate::spec::AsOfJoinType;
 
 /// Plans parenthesised as-of joins; installed by [`WithAsOf`](crate::WithAsOf).
@@ -135,14 +135,23 @@ fn plan_join(
         Ok(Located { value, at })
     };
     let tolerance = written.tolerance.map(&mut plan_expr).transpose()?;
-    let has_match = written.match_condition.is_some();
     if let Some(Expr::Function(call)) = &written.match_condition
         && call.name.to_string().eq_ignore_ascii_case("nearest")
     {
         let error = not_impl_datafusion_err!("nearest is not supported yet: write >=, >, <= or <");
         return Err(locate(error, location(call.span())));
     }
-    let match_condition = written.match_condition.map(&mut plan_expr).transpose()?;
+    let mut plan_condition = |expr: Expr| {
+        let Located { value, at } = plan_expr(expr)?;
+        Ok(Located {
+            value: Condition::Predicate(value),
+            at,
+        })
+    };
+    let match_condition = written
+        .match_condition
+        .map(&mut plan_condition)
+        .transpose()?;
     let (mut on, mut using) = (vec![], vec![]);
     match constraint {
         JoinConstraint::On(condition) => {
@@ -151,7 +160,7 @@ fn plan_join(
             split(condition, &mut conjuncts);
             on = conjuncts
                 .into_iter()
-                .map(plan_expr)
+                .map(plan_condition)
                 .collect::<Result<_>>()?;
         }
         JoinConstraint::Using(columns) => {
@@ -163,32 +172,17 @@ fn plan_join(
         JoinConstraint::Natural => return plan_err!("an ASOF JOIN cannot be NATURAL"),
     }
     let options = AsOfOptions::of(context.context_provider().options());
-    let join_type = match (written.kind, options.bare_join) {
-        (Some(written), _) => written,
-        (None, BareJoin::Left) => AsOfJoinType::Left,
-        (None, BareJoin::Inner) => AsOfJoinType::Inner,
-        (None, BareJoin::Dialect) => snowflake_or_duckdb(has_match),
+    let kind = match written.kind {
+        Some(kind) => Kind::Written(kind),
+        None => Kind::Bare(options.bare_join),
     };
-    AsOfJoinBuilder {
-        left,
-        right,
-        join_type,
-        match_condition,
-        on,
-        using,
-        tolerance,
-        at: written.at,
-    }
-    .build()
-}
-
-/// Whose form of the condition it is decides what a join without a kind is there.
-fn snowflake_or_duckdb(has_match_condition: bool) -> AsOfJoinType {
-    if has_match_condition {
-        AsOfJoinType::Left
-    } else {
-        AsOfJoinType::Inner
-    }
+    let mut builder = AsOfJoinBuilder::new(left, right, kind);
+    builder.match_condition = match_condition;
+    builder.on = on;
+    builder.using = using;
+    builder.tolerance = tolerance;
+    builder.at = written.at;
+    builder.build()
 }
 
 fn read_marker(match_condition: Expr) -> Result<Written> {
