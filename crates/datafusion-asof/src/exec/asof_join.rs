@@ -5,8 +5,13 @@
 //! | strategy | distribution | order |
 //! |---|---|---|
 //! | broadcast | left any, right in one partition | none |
-//! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, place) |
+//! | broadcast of RIGHT and FULL | both in one partition | none |
+//! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
+//! | sort-merge that orders in memory | as sort-merge | none |
+//!
+//! A sort-merge orders in memory where one row per key is not all that a merge has to remember:
+//! for `nearest`, and for predicates that have a say in which candidate is chosen.
 //!
 //! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
 //! join and descends for a forward one, with NULLs last and first, so that declared orders
@@ -35,10 +40,11 @@ use datafusion::physical_plan::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::broadcast::{SharedBuild, broadcast_stream};
+use super::indexed::{SharedBuild, broadcast_stream, partitioned_stream};
 use super::matching::Matching;
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::sort_merge::sort_merge_stream;
+use crate::kernel::ties::chosen_last;
 use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
 
 /// How an as-of join executes. Every strategy gives the same rows.
@@ -186,9 +192,14 @@ impl AsOfJoinExec {
         let left = sortable(&condition.left, &self.left.schema())?;
         let right = sortable(&condition.right, &self.right.schema())?;
         let place = PhysicalSortExpr::new(row_place(&self.right), place_options);
+        // The last row seen is the one that is chosen.
+        let ties = self.matching.spec.ties.iter();
+        let ties =
+            ties.map(|tie| PhysicalSortExpr::new(Arc::clone(&tie.expr), chosen_last(tie.options)));
+        let right = std::iter::once(PhysicalSortExpr::new(right, options));
         let orders = [
             LexOrdering::new([PhysicalSortExpr::new(left, options)]),
-            LexOrdering::new([PhysicalSortExpr::new(right, options), place]),
+            LexOrdering::new(right.chain(ties).chain([place])),
         ];
         match orders {
             [Some(left), Some(right)] => Ok([left, right]),
@@ -310,7 +321,10 @@ impl ExecutionPlan for AsOfJoinExec {
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         match self.strategy {
             AsOfStrategy::Broadcast => InputDistributionRequirements::new(vec![
-                Distribution::UnspecifiedDistribution,
+                match self.matching.spec.join_type.keeps_unmatched_right() {
+                    true => Distribution::SinglePartition,
+                    false => Distribution::UnspecifiedDistribution,
+                },
                 Distribution::SinglePartition,
             ]),
             AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
@@ -332,6 +346,7 @@ impl ExecutionPlan for AsOfJoinExec {
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         match self.strategy {
             AsOfStrategy::Broadcast => vec![None, None],
+            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => vec![None, None],
             AsOfStrategy::SortMerge => match self.time_orders() {
                 Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
                 // Checked at construction; execution refuses what is left.
@@ -348,7 +363,9 @@ impl ExecutionPlan for AsOfJoinExec {
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         let keyed = !self.matching.spec.on.is_empty();
         match self.strategy {
-            AsOfStrategy::Broadcast => vec![true, false],
+            AsOfStrategy::Broadcast => {
+                vec![!self.matching.spec.join_type.keeps_unmatched_right(), false]
+            }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
         }
     }
@@ -386,6 +403,9 @@ impl ExecutionPlan for AsOfJoinExec {
     ) -> Result<SendableRecordBatchStream> {
         match self.strategy {
             AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
+            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => {
+                partitioned_stream(self, partition, &context)
+            }
             AsOfStrategy::SortMerge => {
                 self.time_orders()?;
                 sort_merge_stream(self, partition, &context)
@@ -406,7 +426,8 @@ impl ExecutionPlan for AsOfJoinExec {
         inputs: &[Arc<Statistics>],
         _: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let right_columns = self.matching.schema.fields().len() - self.matching.left_columns;
+        let columns = self.matching.schema.fields().len();
+        let right_columns = columns - self.matching.left_columns;
         let mut statistics = match self.matching.spec.join_type {
             AsOfJoinType::Left => inputs[0].as_ref().clone(),
             AsOfJoinType::Right | AsOfJoinType::Full => {

@@ -1,7 +1,10 @@
-//! What both drivers need of the operator at run time, independent of plans and children.
+//! What the drivers need of the operator at run time, independent of plans and children.
 
-use datafusion::arrow::array::{ArrayRef, AsArray};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
 use datafusion::arrow::buffer::ScalarBuffer;
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -9,9 +12,11 @@ use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_plan::ColumnarValue;
 
+use super::residual::{Residual, mask};
 use crate::kernel::domain::TimeDomain;
+use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
-use crate::spec::AsOfSpec;
+use crate::spec::{AsOfSpec, MatchOp, NullPolicy};
 
 /// The specification with everything that is derived from it once.
 #[derive(Debug)]
@@ -21,25 +26,42 @@ pub(super) struct Matching {
     pub shown: AsOfSpec<String>,
     pub domain: TimeDomain,
     pub tolerance: Option<Tolerance>,
-    pub key_types: Vec<DataType>,
+    pub key_types: Vec<KeyType>,
+    pub tie_types: Vec<(DataType, SortOptions)>,
+    pub residual: Residual,
     /// The schema of the join.
     pub schema: SchemaRef,
-    /// How many columns of it come from the left.
+    /// The schema of the right input, without the place of its rows.
+    pub right_schema: SchemaRef,
+    /// For each right column, one NULL.
+    pub right_nulls: Vec<ArrayRef>,
+    /// How many columns the left input has.
     pub left_columns: usize,
 }
 
-/// Keys and as-of values of one batch.
-pub(super) struct Inputs {
+/// What matching reads of one left batch.
+pub(super) struct LeftInputs {
     pub keys: Vec<ArrayRef>,
     pub time: ArrayRef,
+    pub mask: Option<BooleanArray>,
+    pub bounds: Vec<ArrayRef>,
+}
+
+/// What matching reads of one right batch.
+pub(super) struct RightInputs {
+    pub keys: Vec<ArrayRef>,
+    pub time: ArrayRef,
+    pub mask: Option<BooleanArray>,
+    pub bounds: Vec<ArrayRef>,
+    pub ties: Vec<ArrayRef>,
 }
 
 impl Matching {
     /// Checks the specification against the inputs and derives the rest.
     ///
     /// # Errors
-    /// Planning errors for keys or as-of values whose types do not fit each other, and for
-    /// a tolerance that does not fit the as-of values.
+    /// Planning errors for keys or as-of values whose types do not fit each other, for a
+    /// tolerance that does not fit the as-of values, and for a filter that is not boolean.
     pub(super) fn try_new(
         spec: AsOfSpec<PhysicalExprRef>,
         left: &Schema,
@@ -51,17 +73,23 @@ impl Matching {
             &condition.left.data_type(left)?,
             &condition.right.data_type(right)?,
         )?;
-        let key_types = spec
-            .on
-            .iter()
-            .map(|key| {
-                let (left, right) = (key.left.data_type(left)?, key.right.data_type(right)?);
-                if left != right {
-                    return plan_err!("ASOF JOIN keys {key} differ in type: {left}, {right}");
-                }
-                Ok(left)
+        if condition.op == MatchOp::Nearest && !domain.has_distance() {
+            return plan_err!("nearest needs as-of values with a distance, as {condition} has not");
+        }
+        let key_types = spec.on.iter().map(|key| {
+            let (left, right) = (key.left.data_type(left)?, key.right.data_type(right)?);
+            if left != right {
+                return plan_err!("ASOF JOIN keys {key} differ in type: {left}, {right}");
+            }
+            Ok(KeyType {
+                data_type: left,
+                null_equals_null: key.null_equals_null,
             })
-            .collect::<Result<_>>()?;
+        });
+        let key_types = key_types.collect::<Result<_>>()?;
+        let tie_types = spec.ties.iter();
+        let tie_types = tie_types.map(|tie| Ok((tie.expr.data_type(right)?, tie.options)));
+        let tie_types = tie_types.collect::<Result<_>>()?;
         let limit = spec.tolerance.as_ref().map(constant).transpose()?;
         let tolerance = match &limit {
             Some(limit) => Some(Tolerance::try_new(&domain, limit)?),
@@ -73,27 +101,62 @@ impl Matching {
             tolerance: shown_limit.transpose()?,
             ..shown
         };
+        let nulls = right.fields().iter();
+        let nulls = nulls.map(|field| new_null_array(field.data_type(), 1));
         Ok(Self {
             domain,
             tolerance,
             shown,
             key_types,
+            tie_types,
+            residual: Residual::try_new(spec.filter.as_ref(), left, right)?,
+            right_schema: Arc::new(Schema::new(right.fields().clone())),
+            right_nulls: nulls.collect(),
             left_columns: left.fields().len(),
             schema,
             spec,
         })
     }
 
-    /// The keys and as-of values of a left batch.
-    pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let keys = self.spec.on.iter().map(|key| &key.left);
-        inputs(keys, &self.spec.match_condition.left, batch)
+    /// Whether one row per key is all that a merge in time order has to remember.
+    pub(super) fn merges_in_order(&self) -> bool {
+        self.spec.match_condition.op != MatchOp::Nearest && !self.residual.decides()
     }
 
-    /// The keys and as-of values of a right batch.
-    pub(super) fn right_inputs(&self, batch: &RecordBatch) -> Result<Inputs> {
+    /// The right columns of which each takes its own nearest value.
+    pub(super) fn own_value_columns(&self) -> Vec<usize> {
+        let fields = self.right_schema.fields().iter().enumerate();
+        let nullable = fields.filter(|(_, field)| field.is_nullable());
+        match self.spec.null_policy {
+            NullPolicy::IgnoreNulls if self.spec.join_type.has_right_columns() => {
+                nullable.map(|(column, _)| column).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<LeftInputs> {
+        let keys = self.spec.on.iter().map(|key| &key.left);
+        let bounds = self.residual.bounds.iter().map(|bound| &bound.left);
+        Ok(LeftInputs {
+            keys: columns(keys, batch)?,
+            time: column(&self.spec.match_condition.left, batch)?,
+            mask: mask(self.residual.left.as_ref(), batch)?,
+            bounds: columns(bounds, batch)?,
+        })
+    }
+
+    pub(super) fn right_inputs(&self, batch: &RecordBatch) -> Result<RightInputs> {
         let keys = self.spec.on.iter().map(|key| &key.right);
-        inputs(keys, &self.spec.match_condition.right, batch)
+        let bounds = self.residual.bounds.iter().map(|bound| &bound.right);
+        let ties = self.spec.ties.iter().map(|tie| &tie.expr);
+        Ok(RightInputs {
+            keys: columns(keys, batch)?,
+            time: column(&self.spec.match_condition.right, batch)?,
+            mask: mask(self.residual.right.as_ref(), batch)?,
+            bounds: columns(bounds, batch)?,
+            ties: columns(ties, batch)?,
+        })
     }
 
     /// A right batch apart: its own columns and the places of its rows.
@@ -101,30 +164,35 @@ impl Matching {
         &self,
         batch: &RecordBatch,
     ) -> Result<(RecordBatch, ScalarBuffer<u64>)> {
-        let Some((place, columns)) = batch.columns().split_last() else {
+        let split = batch.columns().split_last();
+        let place = split
+            .and_then(|(place, columns)| Some((place.as_primitive_opt::<UInt64Type>()?, columns)));
+        let Some((places, columns)) = place else {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         };
-        let Some(places) = place.as_primitive_opt::<UInt64Type>() else {
-            return exec_err!("the right input of an ASOF JOIN lost its place column");
-        };
-        let fields = &batch.schema_ref().fields()[..columns.len()];
-        let schema = Schema::new(fields.to_vec());
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let payload = RecordBatch::try_new_with_options(schema.into(), columns.to_vec(), &options)?;
+        let payload = self.right_batch(columns.to_vec(), batch.num_rows())?;
         Ok((payload, places.values().clone()))
+    }
+
+    /// Right columns as a batch.
+    pub(super) fn right_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&self.right_schema);
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 }
 
-fn inputs<'a>(
-    keys: impl Iterator<Item = &'a PhysicalExprRef>,
-    time: &PhysicalExprRef,
+fn column(expr: &PhysicalExprRef, batch: &RecordBatch) -> Result<ArrayRef> {
+    expr.evaluate(batch)?.into_array(batch.num_rows())
+}
+
+fn columns<'a>(
+    exprs: impl Iterator<Item = &'a PhysicalExprRef>,
     batch: &RecordBatch,
-) -> Result<Inputs> {
-    let column = |expr: &PhysicalExprRef| expr.evaluate(batch)?.into_array(batch.num_rows());
-    Ok(Inputs {
-        keys: keys.map(column).collect::<Result<_>>()?,
-        time: column(time)?,
-    })
+) -> Result<Vec<ArrayRef>> {
+    exprs.map(|expr| column(expr, batch)).collect()
 }
 
 /// The value of an expression that reads no column.

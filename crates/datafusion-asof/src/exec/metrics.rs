@@ -25,6 +25,7 @@ pub(super) struct ProbeMetrics {
     no_key: Count,
     wrong_side: Count,
     beyond_tolerance: Count,
+    filter: Count,
 }
 
 impl ProbeMetrics {
@@ -39,6 +40,7 @@ impl ProbeMetrics {
             no_key: rows("unmatched_no_such_key"),
             wrong_side: rows("unmatched_wrong_side"),
             beyond_tolerance: rows("unmatched_beyond_tolerance"),
+            filter: rows("unmatched_filter"),
         }
     }
 
@@ -51,6 +53,7 @@ impl ProbeMetrics {
         self.no_key.add(counts.no_key);
         self.wrong_side.add(counts.wrong_side);
         self.beyond_tolerance.add(counts.beyond_tolerance);
+        self.filter.add(counts.refused);
     }
 }
 

@@ -11,16 +11,18 @@
 //! ```
 //!
 //! [`AsOfJoinExec`] states what it needs of its inputs and lets DataFusion add exchanges and
-//! sorts. [`broadcast`] and [`sort_merge`] are thin drivers: they read batches, evaluate keys
-//! and times ([`matching`]), let `kernel/` match row ids, and have [`output`] fetch payload.
+//! sorts. [`indexed`] and [`sort_merge`] are thin drivers: they read batches, evaluate keys
+//! and times ([`matching`]) and further predicates ([`residual`]), let `kernel/` match row ids,
+//! and have [`output`] fetch payload.
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
-mod broadcast;
+mod indexed;
 mod matching;
 mod metrics;
 mod output;
 mod pinned_source;
+mod residual;
 mod row_place;
 mod sort_merge;
 

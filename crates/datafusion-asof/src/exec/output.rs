@@ -1,15 +1,14 @@
 //! From row ids to record batches: where payload is touched.
 //!
-//! Left columns pass as they are; an inner join filters them. Right columns are gathered
-//! from the batches that hold the matched rows, with one NULL row for the left rows that
-//! have no match.
+//! Left columns pass as they are, or filtered where only some left rows come out. Right columns
+//! are gathered from the batches that hold the matched rows, with one NULL row for the left
+//! rows that have no match. With IGNORE NULLS a right column may come from rows of its own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
 use datafusion::arrow::compute::{filter_record_batch, interleave};
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{HashMap, Result};
 
@@ -17,67 +16,116 @@ use super::matching::Matching;
 use crate::kernel::rows::RowId;
 use crate::spec::AsOfJoinType;
 
+/// The rows that a batch of left rows chose.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub rows: &'a [RowId],
+    /// By validity class.
+    pub by_class: &'a [Vec<RowId>],
+    /// For each right column the class that it comes from; the chosen row itself for `None`
+    /// and where nothing is said.
+    pub class_of_column: &'a [Option<usize>],
+}
+
 /// Builds output batches of one partition.
 #[derive(Debug)]
 pub(super) struct Output {
-    schema: SchemaRef,
-    join_type: AsOfJoinType,
-    /// For each right column, one NULL.
-    nulls: Vec<ArrayRef>,
+    matching: Arc<Matching>,
 }
 
 impl Output {
-    pub(super) fn new(matching: &Matching) -> Self {
-        let right = matching.schema.fields().iter().skip(matching.left_columns);
-        let nulls = right.map(|field| new_null_array(field.data_type(), 1));
+    pub(super) fn new(matching: &Arc<Matching>) -> Self {
         Self {
-            schema: Arc::clone(&matching.schema),
-            join_type: matching.spec.join_type,
-            nulls: nulls.collect(),
+            matching: Arc::clone(matching),
         }
-    }
-
-    /// One row of NULLs, by column.
-    pub(super) fn nulls(&self) -> &[ArrayRef] {
-        &self.nulls
     }
 
     /// The output rows of a left batch, in its order; `right` finds a batch by its number.
     pub(super) fn assemble<'a>(
         &self,
         left: &RecordBatch,
-        matches: &[RowId],
+        choice: Choice<'_>,
         right: impl Fn(u32) -> Option<&'a RecordBatch>,
     ) -> Result<RecordBatch> {
-        let (left, matches) = match self.join_type {
-            AsOfJoinType::Inner if !matches.iter().all(|row| row.is_some()) => {
-                let matched: BooleanArray = matches.iter().map(|row| Some(row.is_some())).collect();
-                let matches = matches.iter().copied().filter(|row| row.is_some());
-                (
-                    Cow::Owned(filter_record_batch(left, &matched)?),
-                    Cow::Owned(matches.collect::<Vec<_>>()),
-                )
-            }
-            _ => (Cow::Borrowed(left), Cow::Borrowed(matches)),
+        let comes_out = |row: &RowId| match self.matching.spec.join_type {
+            AsOfJoinType::Left | AsOfJoinType::Full => true,
+            AsOfJoinType::LeftAnti => !row.is_some(),
+            AsOfJoinType::Inner | AsOfJoinType::Right | AsOfJoinType::LeftSemi => row.is_some(),
         };
-        let gathered = gather(&self.nulls, &matches, right)?;
-        let columns = left.columns().iter().cloned().chain(gathered).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(matches.len()));
+        let passing: Option<BooleanArray> = match choice.rows.iter().all(comes_out) {
+            true => None,
+            false => Some(choice.rows.iter().map(|row| Some(comes_out(row))).collect()),
+        };
+        let left = match &passing {
+            None => Cow::Borrowed(left),
+            Some(passing) => Cow::Owned(filter_record_batch(left, passing)?),
+        };
+        let mut columns = left.columns().to_vec();
+        if self.matching.spec.join_type.has_right_columns() {
+            columns.extend(self.right_columns(choice, passing.as_ref(), right)?);
+        }
+        self.batch(columns, left.num_rows())
+    }
+
+    fn right_columns<'a>(
+        &self,
+        choice: Choice<'_>,
+        passing: Option<&BooleanArray>,
+        right: impl Fn(u32) -> Option<&'a RecordBatch>,
+    ) -> Result<Vec<ArrayRef>> {
+        let nulls = &self.matching.right_nulls;
+        let passing_rows = |rows| match passing {
+            None => Cow::Borrowed(rows),
+            Some(passing) => {
+                let rows: &[RowId] = rows;
+                let kept = rows
+                    .iter()
+                    .zip(passing.values())
+                    .filter(|(_, passes)| *passes);
+                Cow::Owned(kept.map(|(row, _)| *row).collect::<Vec<_>>())
+            }
+        };
+        let class_of = |column: usize| choice.class_of_column.get(column).copied().flatten();
+        let mut gathered: Vec<Option<ArrayRef>> = vec![None; nulls.len()];
+        let classes = (0..choice.by_class.len()).map(Some);
+        for class in std::iter::once(None).chain(classes) {
+            let of_class = (0..nulls.len()).filter(|column| class_of(*column) == class);
+            let of_class: Vec<usize> = of_class.collect();
+            let rows = passing_rows(class.map_or(choice.rows, |class| &choice.by_class[class]));
+            let columns = gather(nulls, &of_class, &rows, &right)?;
+            for (column, array) in of_class.into_iter().zip(columns) {
+                gathered[column] = Some(array);
+            }
+        }
+        Ok(gathered.into_iter().flatten().collect())
+    }
+
+    /// The output rows of right rows that no left row chose.
+    pub(super) fn alone(&self, right: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let left_fields = &self.matching.schema.fields()[..self.matching.left_columns];
+        let left = left_fields.iter();
+        let left = left.map(|field| new_null_array(field.data_type(), rows));
+        self.batch(left.chain(right).collect(), rows)
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&self.matching.schema);
         Ok(RecordBatch::try_new_with_options(
-            Arc::clone(&self.schema),
-            columns,
-            &options,
+            schema, columns, &options,
         )?)
     }
 }
 
-/// For each right column, the values of the given rows; `nulls` stand in for no row.
+/// For each of `columns`, right columns, the values of the given rows; `nulls`, one for each
+/// right column there is, stand in for no row.
 pub(super) fn gather<'a>(
     nulls: &[ArrayRef],
+    columns: &[usize],
     rows: &[RowId],
     batch: impl Fn(u32) -> Option<&'a RecordBatch>,
 ) -> Result<Vec<ArrayRef>> {
-    if nulls.is_empty() {
+    if columns.is_empty() {
         return Ok(vec![]);
     }
     // Source 0 is the NULL row, then each batch in the order of first use.
@@ -102,16 +150,13 @@ pub(super) fn gather<'a>(
         let at = if latest.1 == 0 { 0 } else { row.row as usize };
         indices.push((latest.1, at));
     }
-    nulls
-        .iter()
-        .enumerate()
-        .map(|(column, null)| {
-            let null: &dyn Array = null;
-            let arrays: Vec<&dyn Array> = [null]
-                .into_iter()
-                .chain(sources.iter().map(|source| source.column(column).as_ref()))
-                .collect();
-            Ok(interleave(&arrays, &indices)?)
-        })
-        .collect()
+    let column = |column: &usize| {
+        let null: &dyn Array = &nulls[*column];
+        let arrays: Vec<&dyn Array> = [null]
+            .into_iter()
+            .chain(sources.iter().map(|source| source.column(*column).as_ref()))
+            .collect();
+        Ok(interleave(&arrays, &indices)?)
+    };
+    columns.iter().map(column).collect()
 }

@@ -4,7 +4,8 @@
 //!
 //! Both inputs arrive in time order, ascending for a backward join and descending for a
 //! forward one, equal keys in the same partition. Inputs that already have that order are
-//! not sorted again.
+//! not sorted again. Joins for which one row per key is not enough are not merged at all:
+//! see [`indexed`](super::indexed).
 //!
 //! # Algorithm
 //!
@@ -13,6 +14,7 @@
 //!     until each of its rows has its match:  advance the merge (kernel/merge.rs)
 //!                                            or read the next right batch
 //!     gather the payload of the matched rows, emit
+//!     emit the right rows that nobody chose, if they come out
 //! ```
 //!
 //! # Memory
@@ -33,8 +35,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{DataFusionError, HashMap, HashSet, Result, exec_err};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, HashMap, HashSet, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
 use datafusion::physical_plan::ExecutionPlan;
@@ -47,9 +49,10 @@ use futures::StreamExt;
 use super::asof_join::AsOfJoinExec;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
-use super::output::{Output, gather};
-use crate::kernel::merge::{Cursor, Merge, Needs, OrderCheck, OrderedBatch};
-use crate::kernel::ordinals::KeyOrdinals;
+use super::output::{Choice, Output, gather};
+use crate::kernel::merge::{Cursor, Merge, MergeSpec, Needs, OrderedBatch};
+use crate::kernel::order::OrderCheck;
+use crate::kernel::ordinals::{KeyOrdinals, refuse};
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
 
@@ -68,6 +71,13 @@ pub(super) fn sort_merge_stream(
     let schema = Arc::clone(&matching.schema);
     let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
     let op = matching.spec.match_condition.op;
+    let own_values = matching.own_value_columns();
+    let merge = Merge::new(MergeSpec {
+        op,
+        tolerance: matching.tolerance,
+        classes: 1 + own_values.len(),
+        keeps_unchosen: matching.spec.join_type.keeps_unmatched_right(),
+    });
     let driver = SortMerge {
         left: join.left().execute(partition, Arc::clone(context))?,
         left_order: OrderCheck::new(Side::Left, op),
@@ -81,9 +91,12 @@ pub(super) fn sort_merge_stream(
             promised: is_promised(join.right()),
         },
         ordinals: KeyOrdinals::try_new(&matching.key_types)?,
-        merge: Merge::new(matching.spec.match_condition.op, matching.tolerance),
+        merge,
+        class_of_column: class_of_column(&own_values),
+        own_values,
         output: Output::new(&matching),
         reservation: consumer.register(context.memory_pool()),
+        batch_size: context.session_config().batch_size(),
         probe_metrics: ProbeMetrics::new(join.metrics_set(), partition),
         build_metrics: BuildMetrics::new(join.metrics_set(), partition),
         matching,
@@ -92,6 +105,16 @@ pub(super) fn sort_merge_stream(
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
 }
 
+/// For each right column the class that it is looked up in, if it has one of its own.
+fn class_of_column(own_values: &[usize]) -> Vec<Option<usize>> {
+    let columns = own_values.last().map_or(0, |last| last + 1);
+    let class = |column: usize| own_values.iter().position(|own| *own == column);
+    (0..columns).map(class).collect()
+}
+
+/// What each left row of a batch chose, for each class.
+type Matches = Vec<Vec<RowId>>;
+
 struct SortMerge {
     matching: Arc<Matching>,
     left: SendableRecordBatchStream,
@@ -99,8 +122,12 @@ struct SortMerge {
     right: RightRows,
     ordinals: KeyOrdinals,
     merge: Merge,
+    /// Right columns that take their own nearest value, and the class of each column.
+    own_values: Vec<usize>,
+    class_of_column: Vec<Option<usize>>,
     output: Output,
     reservation: MemoryReservation,
+    batch_size: usize,
     probe_metrics: ProbeMetrics,
     build_metrics: BuildMetrics,
 }
@@ -128,7 +155,8 @@ impl SortMerge {
         // An empty batch: nothing of the right has been read.
         let mut right = Some(self.before_first()?);
         while let Some((batch, mut left)) = self.next_left().await? {
-            let mut matches = Vec::with_capacity(batch.num_rows());
+            let classes = 1 + self.own_values.len();
+            let mut matches = vec![Vec::with_capacity(batch.num_rows()); classes];
             loop {
                 let timer = self.probe_metrics.baseline.elapsed_compute().timer();
                 let needs = self
@@ -137,28 +165,73 @@ impl SortMerge {
                 drop(timer);
                 match needs {
                     Needs::Left => break,
-                    Needs::Right => right = self.next_right(&mut matches).await?,
+                    Needs::Right => {
+                        self.emit_unchosen(out).await?;
+                        right = self.next_right(&mut matches).await?;
+                    }
                 }
             }
             let rows = self.assemble(&batch, &matches)?;
-            if rows.num_rows() > 0 {
-                out.emit(rows.record_output(&self.probe_metrics.baseline))
-                    .await;
-            }
+            self.emit(rows, out).await;
         }
-        if self.merge.counts.total() > 0 {
-            self.read_on(right).await?;
+        if self.merge.counts.total() > 0 || self.keeps_unchosen() {
+            self.read_on(right, out).await?;
         }
+        self.merge.end();
+        self.emit_unchosen(out).await?;
         self.probe_metrics.record(self.merge.counts);
         self.probe_metrics.baseline.done();
         Ok(())
     }
 
-    fn assemble(&self, left: &RecordBatch, matches: &[RowId]) -> Result<RecordBatch> {
+    fn keeps_unchosen(&self) -> bool {
+        self.matching.spec.join_type.keeps_unmatched_right()
+    }
+
+    async fn emit(
+        &mut self,
+        rows: RecordBatch,
+        out: &mut TryEmitter<RecordBatch, DataFusionError>,
+    ) {
+        if rows.num_rows() > 0 {
+            let rows = rows.record_output(&self.probe_metrics.baseline);
+            out.emit(rows).await;
+        }
+    }
+
+    /// Emits the right rows that are known to be chosen by nobody.
+    async fn emit_unchosen(
+        &mut self,
+        out: &mut TryEmitter<RecordBatch, DataFusionError>,
+    ) -> Result<()> {
+        let unchosen = self.merge.take_unchosen();
+        for rows in unchosen.chunks(self.batch_size) {
+            let timer = self.probe_metrics.baseline.elapsed_compute().timer();
+            let columns = self.gather_right(rows)?;
+            let alone = self.output.alone(columns, rows.len())?;
+            drop(timer);
+            self.emit(alone, out).await;
+        }
+        Ok(())
+    }
+
+    /// All right columns of some kept rows.
+    fn gather_right(&self, rows: &[RowId]) -> Result<Vec<ArrayRef>> {
+        let nulls = &self.matching.right_nulls;
+        let all: Vec<usize> = (0..nulls.len()).collect();
+        gather(nulls, &all, rows, |number| self.right.kept.get(&number))
+    }
+
+    fn assemble(&self, left: &RecordBatch, matches: &Matches) -> Result<RecordBatch> {
         let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
         let kept = &self.right.kept;
+        let choice = Choice {
+            rows: &matches[0],
+            by_class: &matches[1..],
+            class_of_column: &self.class_of_column,
+        };
         self.output
-            .assemble(left, matches, |number| kept.get(&number))
+            .assemble(left, choice, |number| kept.get(&number))
     }
 
     fn before_first(&self) -> Result<Cursor> {
@@ -167,6 +240,7 @@ impl SortMerge {
             batch: OrderedBatch {
                 keys: vec![],
                 times,
+                validity: vec![],
             },
             number: 0,
             position: 0,
@@ -180,13 +254,20 @@ impl SortMerge {
             }
             let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
             let inputs = self.matching.left_inputs(&batch)?;
-            let keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            if let Some(mask) = &inputs.mask {
+                refuse(&mut keys, mask);
+            }
             let times = self.matching.domain.times(Side::Left, &inputs.time)?;
             self.left_order.check(&times, batch.num_rows())?;
             self.merge.grow(self.ordinals.len());
             self.account()?;
             let cursor = Cursor {
-                batch: OrderedBatch { keys, times },
+                batch: OrderedBatch {
+                    keys,
+                    times,
+                    validity: vec![],
+                },
                 number: 0,
                 position: 0,
             };
@@ -197,7 +278,7 @@ impl SortMerge {
 
     /// The next right batch; `matches` are those of the left batch at hand, whose rows must
     /// stay reachable.
-    async fn next_right(&mut self, matches: &mut [RowId]) -> Result<Option<Cursor>> {
+    async fn next_right(&mut self, matches: &mut Matches) -> Result<Option<Cursor>> {
         while let Some(batch) = self.right.input.next().await.transpose()? {
             if batch.num_rows() == 0 {
                 continue;
@@ -206,7 +287,10 @@ impl SortMerge {
             let _timer = time.timer();
             self.build_metrics.right_rows.add(batch.num_rows());
             let inputs = self.matching.right_inputs(&batch)?;
-            let keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
+            if let Some(mask) = &inputs.mask {
+                refuse(&mut keys, mask);
+            }
             let times = self.matching.domain.times(Side::Right, &inputs.time)?;
             self.right.order.check(&times, batch.num_rows())?;
             self.merge.grow(self.ordinals.len());
@@ -214,10 +298,17 @@ impl SortMerge {
                 self.drop_unneeded(matches)?;
             }
             let (payload, _) = self.matching.split_place(&batch)?;
+            let own_values = self.own_values.iter();
+            let validity = own_values.map(|column| payload.column(*column).logical_nulls());
+            let validity = validity.collect();
             let number = self.right.keep(payload);
             self.account()?;
             return Ok(Some(Cursor {
-                batch: OrderedBatch { keys, times },
+                batch: OrderedBatch {
+                    keys,
+                    times,
+                    validity,
+                },
                 number,
                 position: 0,
             }));
@@ -232,25 +323,21 @@ impl SortMerge {
     }
 
     /// Drops right batches that hold no needed row, or copies the needed rows together.
-    fn drop_unneeded(&mut self, matches: &mut [RowId]) -> Result<()> {
-        let needed = |row: &&RowId| row.is_some();
-        let rows: Vec<RowId> = self
-            .merge
-            .live()
-            .chain(matches.iter().filter(needed).copied())
-            .collect();
+    fn drop_unneeded(&mut self, matches: &mut Matches) -> Result<()> {
+        let needed = |row: &&mut RowId| row.is_some();
+        let of_left = matches.iter_mut().flatten().filter(needed);
+        let rows: Vec<RowId> = self.merge.live().chain(of_left.map(|row| *row)).collect();
         let used: HashSet<u32> = rows.iter().map(|row| row.batch).collect();
         self.right.retain(&used);
         let kept_rows: usize = self.right.kept.values().map(RecordBatch::num_rows).sum();
         if kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES {
-            let kept = &self.right.kept;
-            let columns = gather(self.output.nulls(), &rows, |number| kept.get(&number))?;
-            let together = self.right.payload_batch(columns, rows.len())?;
+            let columns = self.gather_right(&rows)?;
+            let together = self.matching.right_batch(columns, rows.len())?;
             self.right.retain(&HashSet::new());
             let number = self.right.keep(together);
             let mut ids = (0..rows.len() as u32).map(|row| RowId { batch: number, row });
             self.merge.relocate(&mut ids);
-            for row in matches.iter_mut().filter(|row| row.is_some()) {
+            for row in matches.iter_mut().flatten().filter(needed) {
                 if let Some(id) = ids.next() {
                     *row = id;
                 }
@@ -260,18 +347,23 @@ impl SortMerge {
         Ok(())
     }
 
-    /// Reads on when the left has ended: to the end where an order was promised, else to tell
-    /// keys that do not exist from keys whose rows all come too late.
-    async fn read_on(&mut self, mut right: Option<Cursor>) -> Result<()> {
+    /// Reads on when the left has ended: to the end where an order was promised or right rows
+    /// come out alone, else to tell keys that do not exist from keys whose rows come too late.
+    async fn read_on(
+        &mut self,
+        mut right: Option<Cursor>,
+        out: &mut TryEmitter<RecordBatch, DataFusionError>,
+    ) -> Result<()> {
         let mut rows = 0;
-        while let Some(batch) = right {
-            self.merge.look_at(&batch);
+        while let Some(mut batch) = right {
+            self.merge.look_at(&mut batch);
+            self.emit_unchosen(out).await?;
             rows += batch.batch.keys.len();
             let enough = rows >= LOOK_AHEAD_ROWS || !self.merge.wonders();
-            if enough && !self.right.promised {
+            if enough && !self.right.promised && !self.keeps_unchosen() {
                 break;
             }
-            right = self.next_right(&mut []).await?;
+            right = self.next_right(&mut vec![]).await?;
         }
         Ok(())
     }
@@ -290,17 +382,5 @@ impl RightRows {
     fn retain(&mut self, used: &HashSet<u32>) {
         self.kept.retain(|number, _| used.contains(number));
         self.kept_bytes = self.kept.values().map(get_record_batch_memory_size).sum();
-    }
-
-    fn payload_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let Some(any) = self.kept.values().next() else {
-            return exec_err!("no right batch is kept");
-        };
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(
-            any.schema(),
-            columns,
-            &options,
-        )?)
     }
 }

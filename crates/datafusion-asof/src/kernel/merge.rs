@@ -15,6 +15,12 @@
 //! in the order of their place (reversed for forward), so the entry that stays is the last
 //! in input order looking backward and the first looking forward.
 //!
+//! # NULLs ignored, and rows that nobody chose
+//!
+//! With IGNORE NULLS there is one entry more per key for each right column that may be NULL:
+//! the last row in which it is valid. Where right rows come out alone (RIGHT, FULL), an entry
+//! that gives way to a newer row before any left row took it has become such a row.
+//!
 //! # Batch edges
 //!
 //! [`Merge::advance`] works on one left and one right batch and stops where it needs the
@@ -22,24 +28,22 @@
 //! matched only when a right row that does not precede it has been seen, or the right has
 //! ended.
 //!
-//! # Broken promises
-//!
-//! [`OrderCheck`] compares each time with the one before it, across batches: an input that
-//! was declared ordered and is not ends the query with an error.
-
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::common::{Result, exec_err};
 
 use super::domain::{TimeColumn, TimeValues, Times};
-use super::ordinals::NULL_KEY;
+use super::ordinals::{NULL_KEY, REFUSED, is_known};
 use super::rows::{MatchCounts, RowId};
 use super::tolerance::Tolerance;
-use crate::spec::{AsOfDirection, MatchOp, Side};
+use crate::spec::{AsOfDirection, MatchOp};
 
 /// A batch of one side, with its keys as ordinals and its times on the line.
 #[derive(Debug)]
 pub(crate) struct OrderedBatch {
     pub keys: Vec<u32>,
     pub times: Times,
+    /// Of a right batch, for each class but the first, which rows are valid in it.
+    pub validity: Vec<Option<NullBuffer>>,
 }
 
 /// A batch and how far the merge has come in it.
@@ -60,63 +64,83 @@ pub(crate) enum Needs {
     Right,
 }
 
+/// What is merged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MergeSpec {
+    pub op: MatchOp,
+    pub tolerance: Option<Tolerance>,
+    /// One, and with IGNORE NULLS one more for each right column.
+    pub classes: usize,
+    /// Whether right rows come out that no left row chose.
+    pub keeps_unchosen: bool,
+}
+
 /// The state of a merge between batches.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    op: MatchOp,
-    tolerance: Option<Tolerance>,
-    /// By ordinal: the last row seen.
+    spec: MergeSpec,
+    /// By ordinal and class: the last row seen.
     last: Vec<RowId>,
-    /// By ordinal: its time; kept only for a tolerance.
+    /// By ordinal and class: its time; kept only for a tolerance.
     last_times: Vec<i128>,
+    /// By ordinal: whether a left row took the last row seen; only if that matters.
+    chosen: Vec<bool>,
     /// By ordinal: left rows that met no right row of their key so far.
     unseen: Vec<usize>,
+    /// Right rows that no left row will choose.
+    unchosen: Vec<RowId>,
     pub counts: MatchCounts,
 }
 
 impl Merge {
-    pub(crate) fn new(op: MatchOp, tolerance: Option<Tolerance>) -> Self {
+    pub(crate) fn new(spec: MergeSpec) -> Self {
         Self {
-            op,
-            tolerance,
+            spec,
             last: vec![],
             last_times: vec![],
+            chosen: vec![],
             unseen: vec![],
+            unchosen: vec![],
             counts: MatchCounts::default(),
         }
     }
 
     /// Makes room for ordinals below `distinct`.
     pub(crate) fn grow(&mut self, distinct: usize) {
-        self.last.resize(distinct, RowId::NONE);
+        self.last.resize(distinct * self.spec.classes, RowId::NONE);
         self.unseen.resize(distinct, 0);
-        if self.tolerance.is_some() {
-            self.last_times.resize(distinct, 0);
+        if self.spec.tolerance.is_some() {
+            self.last_times.resize(distinct * self.spec.classes, 0);
+        }
+        if self.spec.keeps_unchosen {
+            self.chosen.resize(distinct, false);
         }
     }
 
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
-        self.last.capacity() * size_of::<RowId>()
+        (self.last.capacity() + self.unchosen.capacity()) * size_of::<RowId>()
             + self.last_times.capacity() * size_of::<i128>()
+            + self.chosen.capacity()
             + self.unseen.capacity() * size_of::<usize>()
     }
 
     /// Matches left rows until one batch or the other is used up. `right` is `None` when
-    /// the right side has ended. Matches are appended to `matches`, one per left row.
+    /// the right side has ended. Matches are appended to `matches`, for each class one per
+    /// left row.
     pub(crate) fn advance(
         &mut self,
         left: &mut Cursor,
         right: Option<&mut Cursor>,
-        matches: &mut Vec<RowId>,
+        matches: &mut [Vec<RowId>],
     ) -> Result<Needs> {
         let Some(right) = right else {
             for row in left.position..left.batch.keys.len() {
-                matches.push(match &left.batch.times.values {
-                    TimeValues::I64(times) => self.take(left, row, times),
-                    TimeValues::I128(times) => self.take(left, row, times),
-                    TimeValues::Rows(times) => self.take(left, row, times),
-                });
+                match &left.batch.times.values {
+                    TimeValues::I64(times) => self.take(left, row, times, matches),
+                    TimeValues::I128(times) => self.take(left, row, times, matches),
+                    TimeValues::Rows(times) => self.take(left, row, times, matches),
+                }
             }
             left.position = left.batch.keys.len();
             return Ok(Needs::Left);
@@ -143,10 +167,10 @@ impl Merge {
         &mut self,
         (left, left_times, at_left): (&Cursor, &'a T, &mut usize),
         (right, right_times, at_right): (&Cursor, &'a T, &mut usize),
-        matches: &mut Vec<RowId>,
+        matches: &mut [Vec<RowId>],
     ) -> Needs {
-        let equal = self.op.allows_equal();
-        let descends = self.op.direction() == AsOfDirection::Forward;
+        let equal = self.spec.op.allows_equal();
+        let descends = self.spec.op.direction() == AsOfDirection::Forward;
         let precedes = |r: T::Value<'a>, l: T::Value<'a>| match descends {
             false => r < l || (equal && r == l),
             true => r > l || (equal && r == l),
@@ -166,7 +190,7 @@ impl Merge {
                     return Needs::Right;
                 }
             }
-            matches.push(self.take(left, *at_left, left_times));
+            self.take(left, *at_left, left_times, matches);
             *at_left += 1;
         }
         Needs::Left
@@ -176,18 +200,39 @@ impl Merge {
     #[inline]
     fn note<T: TimeColumn>(&mut self, right: &Cursor, row: usize, times: &T) {
         let key = right.batch.keys[row];
-        if key == NULL_KEY || !right.batch.times.is_valid(row) {
-            return;
-        }
-        let key = key as usize;
-        self.last[key] = RowId {
+        let id = RowId {
             batch: right.number,
             row: row as u32,
         };
-        if self.tolerance.is_some() {
-            self.last_times[key] = T::wide(times.value(row));
+        if !is_known(key) || !right.batch.times.is_valid(row) {
+            if self.spec.keeps_unchosen {
+                self.unchosen.push(id);
+            }
+            return;
+        }
+        let key = key as usize;
+        let entry = key * self.spec.classes;
+        if self.spec.keeps_unchosen {
+            let taken = std::mem::take(&mut self.chosen[key]);
+            if !taken && self.last[entry].is_some() {
+                self.unchosen.push(self.last[entry]);
+            }
+        }
+        self.note_entry(entry, id, times, row);
+        for (class, valid) in right.batch.validity.iter().enumerate() {
+            if valid.as_ref().is_none_or(|valid| valid.is_valid(row)) {
+                self.note_entry(entry + 1 + class, id, times, row);
+            }
         }
         self.see(key);
+    }
+
+    #[inline]
+    fn note_entry<T: TimeColumn>(&mut self, entry: usize, id: RowId, times: &T, row: usize) {
+        self.last[entry] = id;
+        if self.spec.tolerance.is_some() {
+            self.last_times[entry] = T::wide(times.value(row));
+        }
     }
 
     /// The key has right rows: left rows that wondered now know that they were too early.
@@ -198,34 +243,70 @@ impl Merge {
         self.counts.no_key -= early;
     }
 
-    /// The match of a left row, every right row that precedes it having been noted.
+    /// Appends the matches of a left row, every right row that precedes it having been noted.
     #[inline]
-    fn take<T: TimeColumn>(&mut self, left: &Cursor, row: usize, times: &T) -> RowId {
-        let key = left.batch.keys[row];
-        if key == NULL_KEY {
-            self.counts.null_key += 1;
-            return RowId::NONE;
+    fn take<T: TimeColumn>(
+        &mut self,
+        left: &Cursor,
+        row: usize,
+        times: &T,
+        matches: &mut [Vec<RowId>],
+    ) {
+        let Some(entry) = self.entry_of(left, row, times) else {
+            for class in matches {
+                class.push(RowId::NONE);
+            }
+            return;
+        };
+        self.counts.matched += 1;
+        if self.spec.keeps_unchosen {
+            self.chosen[entry / self.spec.classes] = true;
         }
+        matches[0].push(self.last[entry]);
+        for (class, matches) in matches.iter_mut().enumerate().skip(1) {
+            let entry = entry + class;
+            let near = self.last[entry].is_some() && self.near_enough::<T>(times.value(row), entry);
+            matches.push(if near { self.last[entry] } else { RowId::NONE });
+        }
+    }
+
+    /// The entry that a left row matches, or a count of why there is none.
+    #[inline]
+    fn entry_of<T: TimeColumn>(&mut self, left: &Cursor, row: usize, times: &T) -> Option<usize> {
+        let key = match left.batch.keys[row] {
+            NULL_KEY => {
+                self.counts.null_key += 1;
+                return None;
+            }
+            REFUSED => {
+                self.counts.refused += 1;
+                return None;
+            }
+            key => key as usize,
+        };
         if !left.batch.times.is_valid(row) {
             self.counts.null_time += 1;
-            return RowId::NONE;
+            return None;
         }
-        let key = key as usize;
-        let last = self.last[key];
-        if !last.is_some() {
+        let entry = key * self.spec.classes;
+        if !self.last[entry].is_some() {
             self.unseen[key] += 1;
             self.counts.no_key += 1;
-            return RowId::NONE;
+            return None;
         }
-        if let Some(tolerance) = self.tolerance {
-            let (time, found) = (T::wide(times.value(row)), self.last_times[key]);
-            if !tolerance.allows(time.max(found), time.min(found)) {
-                self.counts.beyond_tolerance += 1;
-                return RowId::NONE;
-            }
+        if !self.near_enough::<T>(times.value(row), entry) {
+            self.counts.beyond_tolerance += 1;
+            return None;
         }
-        self.counts.matched += 1;
-        last
+        Some(entry)
+    }
+
+    #[inline]
+    fn near_enough<T: TimeColumn>(&self, time: T::Value<'_>, entry: usize) -> bool {
+        self.spec.tolerance.is_none_or(|tolerance| {
+            let (time, found) = (T::wide(time), self.last_times[entry]);
+            tolerance.allows(time.max(found), time.min(found))
+        })
     }
 
     /// Whether some left row has met no right row of its key yet.
@@ -233,15 +314,37 @@ impl Merge {
         self.counts.no_key > 0
     }
 
-    /// Looks at right rows behind the last left row, only to tell a key that does not exist
-    /// from one whose rows are all on the wrong side.
-    pub(crate) fn look_at(&mut self, right: &Cursor) {
+    /// Looks at right rows behind the last left row: to tell a key that does not exist from
+    /// one whose rows are all on the wrong side, and because nobody will choose them.
+    pub(crate) fn look_at(&mut self, right: &mut Cursor) {
         for row in right.position..right.batch.keys.len() {
-            let key = right.batch.keys[row];
-            if key != NULL_KEY && right.batch.times.is_valid(row) {
-                self.see(key as usize);
+            if self.spec.keeps_unchosen {
+                match &right.batch.times.values {
+                    TimeValues::I64(times) => self.note(right, row, times),
+                    TimeValues::I128(times) => self.note(right, row, times),
+                    TimeValues::Rows(times) => self.note(right, row, times),
+                }
+            } else if is_known(right.batch.keys[row]) && right.batch.times.is_valid(row) {
+                self.see(right.batch.keys[row] as usize);
             }
         }
+        right.position = right.batch.keys.len();
+    }
+
+    /// Both sides have ended: what no left row took, none will.
+    pub(crate) fn end(&mut self) {
+        if self.spec.keeps_unchosen {
+            let entries = self.last.iter().step_by(self.spec.classes);
+            let free = entries.zip(&self.chosen).filter(|(_, chosen)| !**chosen);
+            let free = free.map(|(row, _)| *row).filter(|row| row.is_some());
+            self.unchosen.extend(free);
+            self.last.clear();
+        }
+    }
+
+    /// Right rows known by now to be chosen by no left row; each is given once.
+    pub(crate) fn take_unchosen(&mut self) -> Vec<RowId> {
+        std::mem::take(&mut self.unchosen)
     }
 
     /// The rows that later left rows may still match.
@@ -256,99 +359,5 @@ impl Merge {
                 *row = id;
             }
         }
-    }
-}
-
-/// Holds one input to the time order it was declared to have.
-#[derive(Debug)]
-pub(crate) struct OrderCheck {
-    side: Side,
-    descends: bool,
-    last: Option<Place>,
-    rows: usize,
-}
-
-/// An owned place on the line.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Number(i128),
-    Bytes(Box<[u8]>),
-}
-
-impl OrderCheck {
-    /// Times descend in a forward join.
-    pub(crate) fn new(side: Side, op: MatchOp) -> Self {
-        Self {
-            side,
-            descends: op.direction() == AsOfDirection::Forward,
-            last: None,
-            rows: 0,
-        }
-    }
-
-    /// Checks the next batch of the input.
-    ///
-    /// # Errors
-    /// An execution error that names the side and the row at which the order breaks.
-    pub(crate) fn check(&mut self, times: &Times, rows: usize) -> Result<()> {
-        let broken = match &times.values {
-            TimeValues::I64(values) => {
-                self.follow(times, rows, values, |v| Place::Number(i128::from(v)))
-            }
-            TimeValues::I128(values) => self.follow(times, rows, values, Place::Number),
-            TimeValues::Rows(values) => {
-                self.follow(times, rows, values, |v| Place::Bytes(v.data().into()))
-            }
-        };
-        if let Some(row) = broken {
-            let side = match self.side {
-                Side::Right => "right",
-                _ => "left",
-            };
-            return exec_err!(
-                "the {side} input of an ASOF JOIN breaks its declared time order at row {} of \
-                 its partition: correct the declaration (WITH ORDER) or leave it out",
-                self.rows + row
-            );
-        }
-        self.rows += rows;
-        Ok(())
-    }
-
-    fn follow<'a, T: TimeColumn>(
-        &mut self,
-        times: &Times,
-        rows: usize,
-        values: &'a T,
-        place: impl Fn(T::Value<'a>) -> Place,
-    ) -> Option<usize> {
-        let mut valid = (0..rows).filter(|row| times.is_valid(*row));
-        let first = valid.next()?;
-        let mut previous = values.value(first);
-        let first_place = place(previous);
-        let turned = |before: &Place, after: &Place| match self.descends {
-            false => after < before,
-            true => after > before,
-        };
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| turned(last, &first_place))
-        {
-            return Some(first);
-        }
-        for row in valid {
-            let value = values.value(row);
-            let broken = match self.descends {
-                false => value < previous,
-                true => value > previous,
-            };
-            if broken {
-                return Some(row);
-            }
-            previous = value;
-        }
-        self.last = Some(place(previous));
-        None
     }
 }

@@ -4,18 +4,25 @@
 //! every strategy. In reading order:
 //!
 //! * [`domain`]: as-of values of both sides, whatever their types, on one line of integers;
-//! * [`tolerance`]: the farthest distance on that line;
+//! * [`tolerance`]: the farthest distance on that line, and [`distance`]: which of two is less;
 //! * [`ordinals`]: equality keys as dense `u32` numbers;
+//! * [`ties`]: the order among equal times as numbers;
+//! * [`zones`]: comparisons of right values with left values, for many right rows at once;
 //! * [`rows`]: the id of a right row, and the outcome of matching a batch of left rows;
 //! * [`index`]: the right side grouped by key and ordered by time, to be looked up;
-//! * [`merge`]: both sides in time order, with one "last row seen" per key.
+//! * [`merge`]: both sides in time order, with one "last row seen" per key, and [`order`], which
+//!   holds inputs to that order.
 //!
 //! Everything between keys and payload is a number: payload columns are touched only when
 //! the matches of a batch are known.
 
+pub(crate) mod distance;
 pub(crate) mod domain;
 pub(crate) mod index;
 pub(crate) mod merge;
+pub(crate) mod order;
 pub(crate) mod ordinals;
 pub(crate) mod rows;
+pub(crate) mod ties;
 pub(crate) mod tolerance;
+pub(crate) mod zones;

@@ -1,8 +1,8 @@
 //! Equality keys as dense ordinals.
 //!
 //! A join compares keys often and reads them once: [`KeyOrdinals`] gives each distinct key a
-//! number, in the order of first sight, and everything after works on numbers. NULL in any
-//! key column makes a key that equals nothing, [`NULL_KEY`].
+//! number, in the order of first sight, and everything after works on numbers. NULL in a key
+//! column makes a key that equals nothing, [`NULL_KEY`], unless NULL equals NULL there.
 //!
 //! Three encodings, chosen by the key types: no key at all (one group), a single string or
 //! binary column by its bytes, and anything else by arrow's row format, with `-0.0` and the
@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float16Array, Float32Array, Float64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float16Array, Float32Array, Float64Array,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
@@ -25,6 +25,31 @@ use datafusion::common::{HashMap, Result, exec_err};
 pub(crate) const NULL_KEY: u32 = u32::MAX;
 /// The ordinal of a key that was looked up and never interned.
 pub(crate) const ABSENT: u32 = u32::MAX - 1;
+/// Stands for the key of a row that a predicate on its own side refuses.
+pub(crate) const REFUSED: u32 = u32::MAX - 2;
+
+/// Whether the ordinal stands for a key.
+#[inline]
+pub(crate) fn is_known(ordinal: u32) -> bool {
+    ordinal < REFUSED
+}
+
+/// Takes the keys from the rows that a predicate does not let pass.
+pub(crate) fn refuse(ordinals: &mut [u32], passes: &BooleanArray) {
+    for (row, ordinal) in ordinals.iter_mut().enumerate() {
+        if !(passes.is_valid(row) && passes.value(row)) {
+            *ordinal = REFUSED;
+        }
+    }
+}
+
+/// The type of a key column.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyType {
+    pub data_type: DataType,
+    /// Whether NULL equals NULL.
+    pub null_equals_null: bool,
+}
 
 /// Distinct keys and their ordinals.
 #[derive(Debug)]
@@ -38,21 +63,28 @@ pub(crate) struct KeyOrdinals {
 enum Encoding {
     NoKey,
     Bytes,
-    Rows(RowConverter),
+    Rows {
+        converter: RowConverter,
+        /// For each column whether NULL equals NULL.
+        null_equals_null: Vec<bool>,
+    },
 }
 
 impl KeyOrdinals {
     /// Ordinals for keys of the given types.
-    pub(crate) fn try_new(types: &[DataType]) -> Result<Self> {
+    pub(crate) fn try_new(types: &[KeyType]) -> Result<Self> {
         let encoding = match types {
             [] => Encoding::NoKey,
-            [single] if is_bytes(value_type(single)) => Encoding::Bytes,
-            _ => Encoding::Rows(RowConverter::new(
-                types
-                    .iter()
-                    .map(|t| SortField::new(value_type(t).clone()))
-                    .collect(),
-            )?),
+            [single] if is_bytes(value_type(&single.data_type)) && !single.null_equals_null => {
+                Encoding::Bytes
+            }
+            _ => {
+                let field = |key: &KeyType| SortField::new(value_type(&key.data_type).clone());
+                Encoding::Rows {
+                    converter: RowConverter::new(types.iter().map(field).collect())?,
+                    null_equals_null: types.iter().map(|key| key.null_equals_null).collect(),
+                }
+            }
         };
         Ok(Self {
             encoding,
@@ -86,8 +118,8 @@ impl KeyOrdinals {
                 return Ok(ordinal);
             }
             let ordinal = ordinals.len() as u32;
-            if ordinal >= ABSENT {
-                return exec_err!("an as-of join takes fewer than {ABSENT} distinct keys");
+            if !is_known(ordinal) {
+                return exec_err!("an as-of join takes fewer than {REFUSED} distinct keys");
             }
             ordinals.insert(key.into(), ordinal);
             *key_bytes += key.len();
@@ -131,8 +163,11 @@ fn encode(
     match encoding {
         Encoding::NoKey => Ok(vec![0; rows]),
         Encoding::Bytes => bytes_ordinals(&keys[0], &mut ordinal),
-        Encoding::Rows(converter) => {
-            let (columns, nulls) = comparable_columns(keys)?;
+        Encoding::Rows {
+            converter,
+            null_equals_null,
+        } => {
+            let (columns, nulls) = comparable_columns(keys, null_equals_null)?;
             let encoded = converter.convert_columns(&columns)?;
             (0..rows)
                 .map(|row| match &nulls {
@@ -195,13 +230,20 @@ fn bytes_ordinals(
     }
 }
 
-/// The columns as arrow's row format should see them, and which rows have a NULL key.
-fn comparable_columns(keys: &[ArrayRef]) -> Result<(Vec<ArrayRef>, Option<NullBuffer>)> {
+/// The columns as arrow's row format should see them, and which rows have a NULL that equals
+/// nothing.
+fn comparable_columns(
+    keys: &[ArrayRef],
+    null_equals_null: &[bool],
+) -> Result<(Vec<ArrayRef>, Option<NullBuffer>)> {
     let mut nulls: Option<NullBuffer> = None;
     let columns = keys
         .iter()
-        .map(|key| {
-            nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
+        .zip(null_equals_null)
+        .map(|(key, null_equals_null)| {
+            if !null_equals_null {
+                nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
+            }
             let key = match key.data_type() {
                 DataType::Dictionary(_, value) => &datafusion::arrow::compute::cast(key, value)?,
                 _ => key,

@@ -33,6 +33,8 @@ pub(crate) struct MatchCounts {
     pub wrong_side: usize,
     /// The nearest right row on the right side is farther than the tolerance.
     pub beyond_tolerance: usize,
+    /// A further predicate refuses the left row or all its candidates.
+    pub refused: usize,
 }
 
 impl MatchCounts {
@@ -44,5 +46,6 @@ impl MatchCounts {
             + self.no_key
             + self.wrong_side
             + self.beyond_tolerance
+            + self.refused
     }
 }

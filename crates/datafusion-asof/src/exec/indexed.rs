@@ -1,0 +1,327 @@
+//! The index driver: the right side in memory by key and time, the left streaming by.
+//!
+//! # Sides
+//!
+//! The right input is read to its end and indexed (`kernel/index`). A broadcast join has one
+//! index, read by whichever left partition is polled first and shared by all. A sort-merge join
+//! that cannot merge in time order, because one row per key is not all it has to remember
+//! (nearest, predicates that have a say in the choice), has one index for each partition. The
+//! left keeps its partitions, its order and its batches.
+//!
+//! # Right rows that come out alone
+//!
+//! RIGHT and FULL note which right rows were chosen and, when the left has ended, emit the
+//! others. That takes one left partition for each index: no partition knows what others chose.
+//!
+//! # Memory
+//!
+//! The whole right side of the index and 16 to 24 bytes a row are taken from the memory pool,
+//! as `AsOfJoinBuild`, before they are held. Nothing is spilled: when they do not fit, the query
+//! ends in DataFusion's resources-exhausted error.
+//!
+//! # Degenerate cases
+//!
+//! An empty right side leaves every left row unmatched. A right side of which no column is
+//! wanted is indexed all the same; its batches are then only row counts.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result, SharedResult};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
+use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::metrics::RecordOutput;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
+
+use super::asof_join::AsOfJoinExec;
+use super::matching::Matching;
+use super::metrics::{BuildMetrics, ProbeMetrics};
+use super::output::{Choice, Output};
+use crate::kernel::index::{
+    Accept, LeftBatch, Matches, RightBatch, RightIndex, RightIndexBuilder, Search,
+};
+use crate::kernel::ordinals::KeyOrdinals;
+use crate::kernel::rows::RowId;
+use crate::kernel::ties::TieRanker;
+
+/// The right side, read and indexed.
+struct BuildSide {
+    index: RightIndex,
+    batches: Vec<RecordBatch>,
+    /// Holds the memory of both until the last partition is done.
+    _reservation: MemoryReservation,
+}
+
+type BuildFuture = Shared<BoxFuture<'static, SharedResult<Arc<BuildSide>>>>;
+
+/// The one reading of the right side that all left partitions wait for.
+///
+/// A shared future rather than a once-cell: when the partition that drives it is dropped,
+/// another goes on from where it is, and the right input is never executed twice. When
+/// every partition has been executed and is done, the index is let go.
+#[derive(Default)]
+pub(super) struct SharedBuild(Arc<Mutex<BuildState>>);
+
+#[derive(Default)]
+struct BuildState {
+    build: Option<BuildFuture>,
+    /// Left partitions executed so far, and those of them not yet done.
+    executed: usize,
+    active: usize,
+}
+
+/// Counts as one active left partition while it lives.
+struct ActivePartition {
+    state: Arc<Mutex<BuildState>>,
+    partitions: usize,
+}
+
+impl Debug for SharedBuild {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedBuild")
+    }
+}
+
+impl SharedBuild {
+    /// The build for one more of `partitions` left partitions.
+    fn join(
+        &self,
+        partitions: usize,
+        start: impl FnOnce() -> Result<BuildFuture>,
+    ) -> Result<(BuildFuture, ActivePartition)> {
+        let mut state = lock(&self.0);
+        let build = match &state.build {
+            Some(build) => build.clone(),
+            None => state.build.insert(start()?).clone(),
+        };
+        state.executed += 1;
+        state.active += 1;
+        let active = ActivePartition {
+            state: Arc::clone(&self.0),
+            partitions,
+        };
+        Ok((build, active))
+    }
+}
+
+impl Drop for ActivePartition {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.active -= 1;
+        if state.active == 0 && state.executed >= self.partitions {
+            *state = BuildState::default();
+        }
+    }
+}
+
+fn lock(state: &Mutex<BuildState>) -> MutexGuard<'_, BuildState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The join of one left partition with the index that all left partitions share.
+pub(super) fn broadcast_stream(
+    join: &AsOfJoinExec,
+    partition: usize,
+    context: &Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    let partitions = join.left().output_partitioning().partition_count();
+    let (build, active) = join
+        .build()
+        .join(partitions, || start_build(join, 0, context))?;
+    indexed_stream(join, partition, context, (build, Some(active)))
+}
+
+/// The join of one left partition with an index of its right partition.
+pub(super) fn partitioned_stream(
+    join: &AsOfJoinExec,
+    partition: usize,
+    context: &Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    let build = start_build(join, partition, context)?;
+    indexed_stream(join, partition, context, (build, None))
+}
+
+fn start_build(
+    join: &AsOfJoinExec,
+    partition: usize,
+    context: &Arc<TaskContext>,
+) -> Result<BuildFuture> {
+    let right = join.right().execute(partition, Arc::clone(context))?;
+    let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
+    let metrics = BuildMetrics::new(join.metrics_set(), partition);
+    let build = build_side(Arc::clone(join.matching()), right, reservation, metrics);
+    Ok(build.map(|built| built.map_err(Arc::new)).boxed().shared())
+}
+
+fn indexed_stream(
+    join: &AsOfJoinExec,
+    partition: usize,
+    context: &Arc<TaskContext>,
+    (build, active): (BuildFuture, Option<ActivePartition>),
+) -> Result<SendableRecordBatchStream> {
+    let matching = Arc::clone(join.matching());
+    let left = join.left().execute(partition, Arc::clone(context))?;
+    let metrics = ProbeMetrics::new(join.metrics_set(), partition);
+    let schema = Arc::clone(&matching.schema);
+    let stream = async_try_stream(move |mut out| async move {
+        let mut left = left;
+        let _active = active;
+        let output = Output::new(&matching);
+        let build = build.await.map_err(DataFusionError::Shared)?;
+        let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
+        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(&build.batches));
+        while let Some(batch) = left.next().await.transpose()? {
+            let timer = metrics.baseline.elapsed_compute().timer();
+            let matches = build.probe(&matching, &batch)?;
+            metrics.record(matches.counts);
+            if let Some(chosen) = &mut chosen {
+                chosen.note(&matches.rows);
+            }
+            let choice = Choice {
+                rows: &matches.rows,
+                by_class: &matches.by_class,
+                class_of_column: build.index.class_of_column(),
+            };
+            let rows = output.assemble(&batch, choice, |number| build.batch(number))?;
+            drop(timer);
+            if rows.num_rows() > 0 {
+                out.emit(rows.record_output(&metrics.baseline)).await;
+            }
+        }
+        for (batch, chosen) in build
+            .batches
+            .iter()
+            .zip(chosen.into_iter().flat_map(|c| c.0))
+        {
+            let timer = metrics.baseline.elapsed_compute().timer();
+            let alone = filter_record_batch(batch, &chosen.free())?;
+            let rows = output.alone(alone.columns().to_vec(), alone.num_rows())?;
+            drop(timer);
+            if rows.num_rows() > 0 {
+                out.emit(rows.record_output(&metrics.baseline)).await;
+            }
+        }
+        metrics.baseline.done();
+        Ok(())
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
+
+impl BuildSide {
+    fn batch(&self, number: u32) -> Option<&RecordBatch> {
+        self.batches.get(number as usize)
+    }
+
+    fn probe(&self, matching: &Matching, batch: &RecordBatch) -> Result<Matches> {
+        let inputs = matching.left_inputs(batch)?;
+        let left = LeftBatch {
+            keys: &inputs.keys,
+            time: &inputs.time,
+            mask: inputs.mask.as_ref(),
+            bounds: &inputs.bounds,
+        };
+        let search = Search {
+            op: matching.spec.match_condition.op,
+            tolerance: matching.tolerance,
+        };
+        let Some(pairs) = &matching.residual.pairs else {
+            return self.index.probe(&left, search, None);
+        };
+        let mut accept = |left: &[u32], right: &[RowId]| {
+            let nulls = matching.right_nulls.as_slice();
+            pairs.evaluate((batch, left), (nulls, right), |number| self.batch(number))
+        };
+        let accept: Accept<'_> = &mut accept;
+        self.index.probe(&left, search, Some(accept))
+    }
+}
+
+/// Which right rows were chosen, by batch.
+struct Chosen(Vec<ChosenRows>);
+
+/// One bit for each row of a batch.
+struct ChosenRows(BooleanBufferBuilder);
+
+impl Chosen {
+    fn none_of(batches: &[RecordBatch]) -> Self {
+        let none = |batch: &RecordBatch| {
+            let mut rows = BooleanBufferBuilder::new(batch.num_rows());
+            rows.append_n(batch.num_rows(), false);
+            ChosenRows(rows)
+        };
+        Self(batches.iter().map(none).collect())
+    }
+
+    fn note(&mut self, rows: &[RowId]) {
+        for row in rows.iter().filter(|row| row.is_some()) {
+            self.0[row.batch as usize].0.set_bit(row.row as usize, true);
+        }
+    }
+}
+
+impl ChosenRows {
+    fn free(mut self) -> BooleanArray {
+        BooleanArray::new(!&self.0.finish(), None)
+    }
+}
+
+/// Reads the right side to its end and indexes it.
+async fn build_side(
+    matching: Arc<Matching>,
+    mut right: SendableRecordBatchStream,
+    reservation: MemoryReservation,
+    metrics: BuildMetrics,
+) -> Result<Arc<BuildSide>> {
+    let ordinals = KeyOrdinals::try_new(&matching.key_types)?;
+    let op = matching.spec.match_condition.op;
+    let ties = match matching.tie_types.as_slice() {
+        [] => None,
+        types => Some(TieRanker::try_new(types, op)?),
+    };
+    let bounds = matching.residual.bounds.iter();
+    let bounds: Vec<_> = bounds.map(|bound| bound.bound.clone()).collect();
+    let mut builder = RightIndexBuilder::new(&matching.domain, ordinals, ties, &bounds);
+    let ignores_nulls = !matching.own_value_columns().is_empty();
+    let mut batches = vec![];
+    let mut batch_bytes = 0;
+    while let Some(batch) = right.next().await.transpose()? {
+        let _timer = metrics.build_time.timer();
+        metrics.right_rows.add(batch.num_rows());
+        let inputs = matching.right_inputs(&batch)?;
+        let (payload, places) = matching.split_place(&batch)?;
+        // One bit for each row that may come out alone.
+        batch_bytes += get_record_batch_memory_size(&payload) + payload.num_rows() / 8;
+        builder.push(&RightBatch {
+            keys: &inputs.keys,
+            time: &inputs.time,
+            places: &places,
+            mask: inputs.mask.as_ref(),
+            ties: &inputs.ties,
+            bounds: &inputs.bounds,
+            payload: match ignores_nulls {
+                true => payload.columns(),
+                false => &[],
+            },
+        })?;
+        batches.push(payload);
+        let held = batch_bytes + builder.size();
+        reservation.try_resize(held)?;
+        metrics.peak_mem_used.set_max(held);
+    }
+    let timer = metrics.build_time.timer();
+    let index = builder.finish()?;
+    reservation.try_resize(batch_bytes + index.size())?;
+    drop(timer);
+    Ok(Arc::new(BuildSide {
+        index,
+        batches,
+        _reservation: reservation,
+    }))
+}

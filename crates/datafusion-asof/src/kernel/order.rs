@@ -1,0 +1,103 @@
+//! Broken promises.
+//!
+//! [`OrderCheck`] compares each time with the one before it, across batches: an input that was
+//! declared ordered and is not ends the query with an error, never with a wrong answer.
+
+use datafusion::common::{Result, exec_err};
+
+use super::domain::{TimeColumn, TimeValues, Times};
+use crate::spec::{AsOfDirection, MatchOp, Side};
+
+/// Holds one input to the time order it was declared to have.
+#[derive(Debug)]
+pub(crate) struct OrderCheck {
+    side: Side,
+    descends: bool,
+    last: Option<Place>,
+    rows: usize,
+}
+
+/// An owned place on the line.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Number(i128),
+    Bytes(Box<[u8]>),
+}
+
+impl OrderCheck {
+    /// Times descend in a forward join.
+    pub(crate) fn new(side: Side, op: MatchOp) -> Self {
+        Self {
+            side,
+            descends: op.direction() == AsOfDirection::Forward,
+            last: None,
+            rows: 0,
+        }
+    }
+
+    /// Checks the next batch of the input.
+    ///
+    /// # Errors
+    /// An execution error that names the side and the row at which the order breaks.
+    pub(crate) fn check(&mut self, times: &Times, rows: usize) -> Result<()> {
+        let broken = match &times.values {
+            TimeValues::I64(values) => {
+                self.follow(times, rows, values, |v| Place::Number(i128::from(v)))
+            }
+            TimeValues::I128(values) => self.follow(times, rows, values, Place::Number),
+            TimeValues::Rows(values) => {
+                self.follow(times, rows, values, |v| Place::Bytes(v.data().into()))
+            }
+        };
+        if let Some(row) = broken {
+            let side = match self.side {
+                Side::Right => "right",
+                _ => "left",
+            };
+            return exec_err!(
+                "the {side} input of an ASOF JOIN breaks its declared time order at row {} of \
+                 its partition: correct the declaration (WITH ORDER) or leave it out",
+                self.rows + row
+            );
+        }
+        self.rows += rows;
+        Ok(())
+    }
+
+    fn follow<'a, T: TimeColumn>(
+        &mut self,
+        times: &Times,
+        rows: usize,
+        values: &'a T,
+        place: impl Fn(T::Value<'a>) -> Place,
+    ) -> Option<usize> {
+        let mut valid = (0..rows).filter(|row| times.is_valid(*row));
+        let first = valid.next()?;
+        let mut previous = values.value(first);
+        let first_place = place(previous);
+        let turned = |before: &Place, after: &Place| match self.descends {
+            false => after < before,
+            true => after > before,
+        };
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| turned(last, &first_place))
+        {
+            return Some(first);
+        }
+        for row in valid {
+            let value = values.value(row);
+            let broken = match self.descends {
+                false => value < previous,
+                true => value > previous,
+            };
+            if broken {
+                return Some(row);
+            }
+            previous = value;
+        }
+        self.last = Some(place(previous));
+        None
+    }
+}
