@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::expr_rewriter::normalize_col_with_schemas_and_ambiguity_check;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::builder::{Condition, Located, Location, locate};
 use super::declared_time::declared_time;
@@ -59,6 +59,14 @@ impl<'a> Sides<'a> {
         match self.read_by(expr) {
             Side::Right => expr.get_type(self.right.schema()),
             _ => expr.get_type(self.left.schema()),
+        }
+    }
+
+    fn check_boolean(&self, expr: &Expr) -> Result<()> {
+        let both = self.left.schema().join(self.right.schema())?;
+        match expr.get_type(&both)? {
+            DataType::Boolean | DataType::Null => Ok(()),
+            other => plan_err!("a condition in ON is true or false, but {expr} is of type {other}"),
         }
     }
 
@@ -174,7 +182,18 @@ impl<'a> Conditions<'a> {
     }
 
     fn predicate(&mut self, expr: Expr, at: Option<Location>) -> Result<()> {
+        if let Expr::Between(between) = &expr
+            && !between.negated
+        {
+            // Two comparisons, of which one may be the condition on time.
+            let Between {
+                expr, low, high, ..
+            } = between.clone();
+            self.predicate(expr.as_ref().clone().gt_eq(*low), at)?;
+            return self.predicate(expr.lt_eq(*high), at);
+        }
         let expr = self.sides.resolve(expr)?;
+        self.sides.check_boolean(&expr)?;
         if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr
             && let Operator::Eq | Operator::IsNotDistinctFrom = op
         {
@@ -358,6 +377,15 @@ impl<'a> Conditions<'a> {
 
     /// The condition on the declared time orders of both inputs.
     fn declared_condition(&self) -> Result<MatchCondition<Expr>> {
+        let mut predicates = self.predicates.iter();
+        if let Some(Located { value, at }) = predicates.find(|known| known.value.1 == Side::Both) {
+            let no_comparison = plan_datafusion_err!(
+                "an ASOF JOIN needs a condition on time, and {} reads both sides without \
+                 comparing one with the other: {HOW_TO_WRITE}",
+                value.0
+            );
+            return Err(locate(no_comparison, *at));
+        }
         match (
             declared_time(self.sides.left),
             declared_time(self.sides.right),

@@ -4,7 +4,7 @@
 //! * [`builder`]: what SQL or a caller wrote to a checked specification, by way of
 //!   [`conditions`], which sorts conjuncts out, [`declared_time`], [`align`], which brings keys
 //!   and as-of values to types that can be compared, and [`distance`], for tolerances;
-//! * [`dataframe`]: `join_asof` without SQL.
+//! * [`dataframe`]: `join_asof` without SQL, with [`right_columns`], their names and fill values.
 
 mod align;
 pub(crate) mod builder;
@@ -13,6 +13,7 @@ mod dataframe;
 mod declared_time;
 mod distance;
 mod node;
+mod right_columns;
 
 pub use dataframe::{AsOfJoinOptions, DataFrameAsOfExt};
 pub use node::AsOfJoinNode;
