@@ -14,6 +14,7 @@
 //! session with this extension understands it.
 
 mod lift;
+mod marker;
 mod relation_planner;
 mod tokens;
 

@@ -4,20 +4,25 @@
 //! in it is planned here: the factors of the join through DataFusion again, so that tables,
 //! subqueries, CTEs and scopes are its business, and the conditions by the builder.
 
-use datafusion::common::{Result, not_impl_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    DFSchema, Result, not_impl_datafusion_err, plan_datafusion_err, plan_err,
+};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
+use datafusion::sql::planner::NullOrdering;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Join, JoinConstraint,
-    JoinOperator, ObjectName, ObjectNamePart, Spanned, TableFactor, TableWithJoins, Value,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
+    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByExpr, OrderByOptions, Spanned,
+    TableFactor, TableWithJoins,
 };
 
-use super::tokens::{MARKER, location};
+use super::marker;
+use super::tokens::location;
 use crate::config::AsOfOptions;
 use crate::logical::builder::{AsOfJoinBuilder, Condition, Kind, Located, Location, locate};
-use crate::spec::AsOfJoinType;
 
 /// Plans parenthesised as-of joins; installed by [`WithAsOf`](crate::WithAsOf).
 #[derive(Debug, Default, Clone, Copy)]
@@ -95,14 +100,6 @@ fn planned(
     ))))
 }
 
-/// The match condition as written, and what the marker adds to it.
-struct Written {
-    kind: Option<AsOfJoinType>,
-    match_condition: Option<Expr>,
-    tolerance: Option<Expr>,
-    at: Option<Location>,
-}
-
 fn plan_join(
     left: LogicalPlan,
     join: Join,
@@ -115,7 +112,7 @@ fn plan_join(
     else {
         return plan_err!("not an ASOF JOIN: {join}");
     };
-    let written = read_marker(match_condition)?;
+    let written = marker::read(match_condition)?;
     refuse_lateral(&join.relation)?;
     let right_at = location(join.relation.span());
     let right = context.plan(join.relation)?;
@@ -129,43 +126,38 @@ fn plan_join(
         }
     }
     let schema = left.schema().join(right.schema())?;
-    let mut plan_expr = |expr: Expr| -> Result<Located<datafusion::logical_expr::Expr>> {
-        let at = location(expr.span()).or(written.at);
-        let value = context.sql_to_expr(expr, &schema)?;
-        Ok(Located { value, at })
+    let mut conditions = ConditionPlanner {
+        context,
+        schema: &schema,
+        at: written.at,
     };
-    let tolerance = written.tolerance.map(&mut plan_expr).transpose()?;
-    if let Some(Expr::Function(call)) = &written.match_condition
-        && call.name.to_string().eq_ignore_ascii_case("nearest")
-    {
-        let error = not_impl_datafusion_err!("nearest is not supported yet: write >=, >, <= or <");
-        return Err(locate(error, location(call.span())));
-    }
-    let mut plan_condition = |expr: Expr| {
-        let Located { value, at } = plan_expr(expr)?;
-        Ok(Located {
-            value: Condition::Predicate(value),
-            at,
-        })
-    };
+    let tolerance = written.tolerance.map(|t| conditions.expr(t)).transpose()?;
     let match_condition = written
         .match_condition
-        .map(&mut plan_condition)
+        .map(|condition| conditions.condition(condition))
         .transpose()?;
-    let (mut on, mut using) = (vec![], vec![]);
+    let ties = written.ties.into_iter().map(|tie| conditions.sort(tie));
+    let ties = ties.collect::<Result<_>>()?;
+    let (mut on, mut using, mut on_columns) = (vec![], vec![], vec![]);
     match constraint {
-        JoinConstraint::On(condition) => {
-            refuse_columns(&condition)?;
-            let mut conjuncts = vec![];
-            split(condition, &mut conjuncts);
-            on = conjuncts
-                .into_iter()
-                .map(plan_condition)
-                .collect::<Result<_>>()?;
-        }
+        JoinConstraint::On(condition) => match column_names(&condition) {
+            Some(names) => {
+                for name in names {
+                    let at = location(name.span);
+                    let value = conditions.context.normalize_ident(name);
+                    on_columns.push(Located { value, at });
+                }
+            }
+            None => {
+                let mut conjuncts = vec![];
+                split(condition, &mut conjuncts);
+                let planned = conjuncts.into_iter().map(|c| conditions.condition(c));
+                on = planned.collect::<Result<_>>()?;
+            }
+        },
         JoinConstraint::Using(columns) => {
             for column in columns {
-                using.push(using_column(column, context)?);
+                using.push(using_column(column, conditions.context)?);
             }
         }
         JoinConstraint::None => {}
@@ -177,60 +169,78 @@ fn plan_join(
         None => Kind::Bare(options.bare_join),
     };
     let mut builder = AsOfJoinBuilder::new(left, right, kind);
+    builder.strict = written.strict;
     builder.match_condition = match_condition;
     builder.on = on;
     builder.using = using;
+    builder.on_columns = on_columns;
     builder.tolerance = tolerance;
+    builder.ties = ties;
+    builder.null_policy = written.null_policy;
     builder.at = written.at;
     builder.build()
 }
 
-fn read_marker(match_condition: Expr) -> Result<Written> {
-    let at = location(match_condition.span());
-    let plain = |match_condition| Written {
-        kind: None,
-        match_condition: Some(match_condition),
-        tolerance: None,
-        at,
-    };
-    let Expr::Function(call) = &match_condition else {
-        return Ok(plain(match_condition));
-    };
-    let FunctionArguments::List(arguments) = &call.args else {
-        return Ok(plain(match_condition));
-    };
-    if call.name.to_string() != MARKER {
-        return Ok(plain(match_condition));
+/// Plans the conditions of one join.
+struct ConditionPlanner<'a> {
+    context: &'a mut dyn RelationPlannerContext,
+    schema: &'a DFSchema,
+    /// The place of what has none of its own.
+    at: Option<Location>,
+}
+
+impl ConditionPlanner<'_> {
+    fn expr(&mut self, expr: Expr) -> Result<Located<datafusion::logical_expr::Expr>> {
+        let at = location(expr.span()).or(self.at);
+        let value = self.context.sql_to_expr(expr, self.schema)?;
+        Ok(Located { value, at })
     }
-    let mut arguments = arguments.args.iter().map(|argument| match argument {
+
+    /// A predicate, or `nearest(a, b)`.
+    fn condition(&mut self, expr: Expr) -> Result<Located<Condition>> {
+        let at = location(expr.span()).or(self.at);
+        let value = match nearest(&expr).map_err(|e| locate(e, at))? {
+            Some([a, b]) => Condition::Nearest(self.expr(a)?.value, self.expr(b)?.value),
+            None => Condition::Predicate(self.expr(expr)?.value),
+        };
+        Ok(Located { value, at })
+    }
+
+    fn sort(&mut self, sort: OrderByExpr) -> Result<Located<Sort>> {
+        let OrderByOptions { asc, nulls_first } = sort.options;
+        let Located { value, at } = self.expr(sort.expr)?;
+        let asc = asc.unwrap_or(true);
+        let options = self.context.context_provider().options();
+        let ordering = NullOrdering::from(options.sql_parser.default_null_ordering.as_str());
+        let nulls_first = nulls_first.unwrap_or_else(|| ordering.nulls_first(asc));
+        let value = Sort::new(value, asc, nulls_first);
+        Ok(Located { value, at })
+    }
+}
+
+/// The operands of `nearest(a, b)`.
+fn nearest(expr: &Expr) -> Result<Option<[Expr; 2]>> {
+    let Expr::Function(call) = expr else {
+        return Ok(None);
+    };
+    if !call.name.to_string().eq_ignore_ascii_case("nearest") {
+        return Ok(None);
+    }
+    let arguments: Option<Vec<Expr>> = match &call.args {
+        FunctionArguments::List(list) => list.args.iter().map(argument).collect(),
+        _ => None,
+    };
+    match arguments.map(<[Expr; 2]>::try_from) {
+        Some(Ok(operands)) => Ok(Some(operands)),
+        _ => plan_err!("nearest takes the two as-of values: write nearest(l.ts, r.ts)"),
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<Expr> {
+    match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
-    });
-    let malformed = || plan_datafusion_err!("malformed {MARKER}: {match_condition}");
-    let Some(Some(Expr::Value(kind))) = arguments.next() else {
-        return Err(malformed());
-    };
-    let kind = match kind.value {
-        Value::SingleQuotedString(kind) => match kind.as_str() {
-            "" => None,
-            "inner" => Some(AsOfJoinType::Inner),
-            "left" => Some(AsOfJoinType::Left),
-            _ => return Err(malformed()),
-        },
-        _ => return Err(malformed()),
-    };
-    let written = match arguments.next() {
-        Some(Some(Expr::Value(none))) if none.value == Value::Null => None,
-        Some(Some(condition)) => Some(condition),
-        _ => return Err(malformed()),
-    };
-    let tolerance = arguments.next().flatten();
-    Ok(Written {
-        kind,
-        match_condition: written,
-        tolerance,
-        at,
-    })
+    }
 }
 
 /// The conjuncts of a condition, so that each can be told apart in an error.
@@ -266,21 +276,18 @@ fn using_column(
     }
 }
 
-/// QuestDB's `ON (sym)` names columns; as a predicate it would mean something else.
-fn refuse_columns(condition: &Expr) -> Result<()> {
-    let is_name = |expr: &Expr| matches!(expr, Expr::Identifier(_));
-    let names = match condition {
-        Expr::Nested(inner) => is_name(inner),
-        Expr::Tuple(columns) => columns.iter().all(is_name),
-        _ => false,
+/// The columns of QuestDB's `ON (sym, …)`, which names keys; a boolean column alone would be
+/// written without parentheses.
+fn column_names(condition: &Expr) -> Option<Vec<Ident>> {
+    let name = |expr: &Expr| match expr {
+        Expr::Identifier(name) => Some(name.clone()),
+        _ => None,
     };
-    if names {
-        let error = not_impl_datafusion_err!(
-            "ON (columns) is not supported yet: write ON l.sym = r.sym, or USING (sym, ts)"
-        );
-        return Err(locate(error, location(condition.span())));
+    match condition {
+        Expr::Nested(inner) => Some(vec![name(inner)?]),
+        Expr::Tuple(columns) => columns.iter().map(name).collect(),
+        _ => None,
     }
-    Ok(())
 }
 
 fn refuse_lateral(right: &TableFactor) -> Result<()> {
