@@ -40,7 +40,7 @@ fn wrong_joins_are_refused_where_they_stand() {
         "ON a.sym = b.sym AND a.ts >= b.ts AND a.price >= b.price",
         "MATCH_CONDITION (a.ts >= a.price) ON a.sym = b.sym",
         "MATCH_CONDITION (a.ts >= 5) ON a.sym = b.sym",
-        "MATCH_CONDITION (a.ts >= b.ts) ON a.sym = b.sym OR a.price = b.price",
+        "ON a.sym = b.sym OR a.price = b.price",
         "MATCH_CONDITION (a.ts >= b.ts) ON EXISTS (SELECT 1)",
         "MATCH_CONDITION (a.ts >= b.ts + random()) ON a.sym = b.sym",
         "MATCH_CONDITION (a.ts >= b.ts) ON a.sym = b.sym TOLERANCE -1",

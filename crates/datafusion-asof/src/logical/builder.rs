@@ -20,7 +20,6 @@ use super::align::{Operand, align_keys, align_times};
 use super::conditions::{Conditions, Sides};
 use super::distance::constant;
 use super::node::AsOfJoinNode;
-use crate::config::BareJoin;
 use crate::kernel::domain::TimeDomain;
 use crate::spec::{
     AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp, NullPolicy, Side, TieOrder,
@@ -80,8 +79,12 @@ pub(crate) enum Condition {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Written(AsOfJoinType),
-    /// No kind is written: what the option says, and for [`BareJoin::Dialect`] the form.
-    Bare(BareJoin),
+    /// No kind is written, and the form of the condition says which it is.
+    ByForm {
+        /// With the condition on time in `ON` or `USING`.
+        like_duckdb: AsOfJoinType,
+        otherwise: AsOfJoinType,
+    },
 }
 
 /// Builds an [`AsOfJoinNode`] from conditions.
@@ -144,14 +147,10 @@ impl AsOfJoinBuilder {
         conditions.take_key_columns(std::mem::take(&mut self.on_columns))?;
         let sorted = conditions.finish(self.strict).map_err(|e| locate(e, at))?;
 
-        let join_type = match (self.kind, sorted.like_duckdb) {
-            (Kind::Written(join_type), _) => join_type,
-            (Kind::Bare(BareJoin::Left), _) | (Kind::Bare(BareJoin::Dialect), false) => {
-                AsOfJoinType::Left
-            }
-            (Kind::Bare(BareJoin::Inner), _) | (Kind::Bare(BareJoin::Dialect), true) => {
-                AsOfJoinType::Inner
-            }
+        let join_type = match self.kind {
+            Kind::Written(join_type) => join_type,
+            Kind::ByForm { like_duckdb, .. } if sorted.like_duckdb => like_duckdb,
+            Kind::ByForm { otherwise, .. } => otherwise,
         };
         if join_type.keeps_unmatched_right() && self.null_policy == NullPolicy::IgnoreNulls {
             let refused = plan_datafusion_err!(

@@ -193,7 +193,6 @@ impl<'a> Conditions<'a> {
             return self.predicate(expr.lt_eq(*high), at);
         }
         let expr = self.sides.resolve(expr)?;
-        self.sides.check_boolean(&expr)?;
         if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr
             && let Operator::Eq | Operator::IsNotDistinctFrom = op
         {
@@ -335,6 +334,10 @@ impl<'a> Conditions<'a> {
                 None => true,
             }
         });
+        for Located { value, at } in &self.predicates {
+            let checked = self.sides.check_boolean(&value.0);
+            checked.map_err(|e| locate(e, *at))?;
+        }
         Ok(Sorted {
             keys: self.keys,
             condition,

@@ -21,8 +21,9 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::marker;
 use super::tokens::location;
-use crate::config::AsOfOptions;
+use crate::config::{AsOfOptions, BareJoin};
 use crate::logical::builder::{AsOfJoinBuilder, Condition, Kind, Located, Location, locate};
+use crate::spec::AsOfJoinType;
 
 /// Plans parenthesised as-of joins; installed by [`WithAsOf`](crate::WithAsOf).
 #[derive(Debug, Default, Clone, Copy)]
@@ -166,7 +167,7 @@ fn plan_join(
     let options = AsOfOptions::of(context.context_provider().options());
     let kind = match written.kind {
         Some(kind) => Kind::Written(kind),
-        None => Kind::Bare(options.bare_join),
+        None => bare(options.bare_join),
     };
     let mut builder = AsOfJoinBuilder::new(left, right, kind);
     builder.strict = written.strict;
@@ -179,6 +180,19 @@ fn plan_join(
     builder.null_policy = written.null_policy;
     builder.at = written.at;
     builder.build()
+}
+
+/// What a join without a kind is.
+fn bare(option: BareJoin) -> Kind {
+    let (like_duckdb, otherwise) = match option {
+        BareJoin::Dialect => (AsOfJoinType::Inner, AsOfJoinType::Left),
+        BareJoin::Inner => (AsOfJoinType::Inner, AsOfJoinType::Inner),
+        BareJoin::Left => (AsOfJoinType::Left, AsOfJoinType::Left),
+    };
+    Kind::ByForm {
+        like_duckdb,
+        otherwise,
+    }
 }
 
 /// Plans the conditions of one join.
@@ -255,7 +269,40 @@ fn split(condition: Expr, conjuncts: &mut Vec<Expr>) {
             split(*right, conjuncts);
         }
         Expr::Nested(inner) => split(*inner, conjuncts),
+        Expr::IsNotDistinctFrom(a, b) if is_logical(&b) => {
+            split(with_first(*b, Expr::IsNotDistinctFrom, a), conjuncts);
+        }
+        Expr::IsDistinctFrom(a, b) if is_logical(&b) => {
+            split(with_first(*b, Expr::IsDistinctFrom, a), conjuncts);
+        }
         other => conjuncts.push(other),
+    }
+}
+
+fn is_logical(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::BinaryOp {
+            op: BinaryOperator::And | BinaryOperator::Or,
+            ..
+        }
+    )
+}
+
+/// sqlparser reads `a IS NOT DISTINCT FROM b AND c` as `a IS NOT DISTINCT FROM (b AND c)`:
+/// gives `a` back to the first operand alone.
+fn with_first(expr: Expr, compare: fn(Box<Expr>, Box<Expr>) -> Expr, a: Box<Expr>) -> Expr {
+    match expr {
+        Expr::BinaryOp { left, op, right }
+            if matches!(op, BinaryOperator::And | BinaryOperator::Or) =>
+        {
+            Expr::BinaryOp {
+                left: Box::new(with_first(*left, compare, a)),
+                op,
+                right,
+            }
+        }
+        first => compare(a, Box::new(first)),
     }
 }
 

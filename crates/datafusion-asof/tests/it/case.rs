@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, TimeUnit, i256};
 use datafusion::scalar::ScalarValue;
+use datafusion_asof::AsOfJoinType;
 
-use crate::oracle::{Op, Span, asof_join};
+use crate::oracle::{Op, Question, Span, asof_join};
+use crate::predicate::Predicate;
 use crate::table::{Column, Table};
 use crate::value::Value;
 
@@ -14,11 +17,15 @@ pub(crate) struct Case {
     pub seed: u64,
     pub left: Table,
     pub right: Table,
+    pub kind: AsOfJoinType,
     pub op: Op,
-    pub keep_unmatched: bool,
+    /// For each key whether it is written `IS NOT DISTINCT FROM`.
+    pub null_safe: Vec<bool>,
     pub tolerance: Option<Tolerance>,
-    /// `ON … AND r.id >= n`: only these right rows are candidates.
-    pub right_from: Option<i128>,
+    pub filter: Option<Predicate>,
+    /// Right columns.
+    pub ties: Vec<(usize, SortOptions)>,
+    pub ignore_nulls: bool,
 }
 
 /// The same distance as the engine, the oracle and SQL are told it.
@@ -33,48 +40,153 @@ pub(crate) struct Tolerance {
 pub(crate) type Answer = Vec<Vec<Value>>;
 
 impl Case {
-    /// What the definition answers, in the order of the left rows.
-    pub(crate) fn expected(&self) -> Answer {
-        let mut right = self.right.oracle_rows();
-        if let Some(from) = self.right_from {
-            let ids = &self.right.columns[self.right.id].values;
-            right.retain(|row| matches!(ids[row.place], Value::Int(id) if id >= from));
+    /// A left join on time and keys, and nothing else.
+    pub(crate) fn plain(left: Table, right: Table, op: Op) -> Self {
+        Self {
+            seed: 0,
+            null_safe: vec![false; left.keys.len()],
+            left,
+            right,
+            kind: AsOfJoinType::Left,
+            op,
+            tolerance: None,
+            filter: None,
+            ties: vec![],
+            ignore_nulls: false,
         }
-        let span = self.tolerance.as_ref().map(|tolerance| tolerance.span);
-        let chosen = asof_join(&self.left.oracle_rows(), &right, self.op, span);
+    }
+
+    /// Calls `ask` with the case as a question.
+    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&Question<'_>) -> T) -> T {
+        let options: Vec<SortOptions> = self.ties.iter().map(|(_, options)| *options).collect();
+        ask(&Question {
+            op: self.op,
+            tolerance: self.tolerance.as_ref().map(|tolerance| tolerance.span),
+            null_safe: &self.null_safe,
+            ties: &options,
+            accepts: &|l, r| {
+                let holds = |filter: &Predicate| filter.holds((&self.left, l), (&self.right, r));
+                self.filter
+                    .as_ref()
+                    .is_none_or(|filter| holds(filter) == Some(true))
+            },
+        })
+    }
+
+    /// The right row that each left row chooses.
+    pub(crate) fn chosen(&self) -> Vec<Option<usize>> {
+        self.chosen_among(|_| true)
+    }
+
+    fn chosen_among(&self, counts: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
+        let ties: Vec<usize> = self.ties.iter().map(|(column, _)| *column).collect();
+        let (left, right) = (self.left.oracle_rows(&[]), self.right.oracle_rows(&ties));
+        self.ask(|question| asof_join(&left, &right, question, |row| counts(row.place)))
+    }
+
+    /// What the definition answers: left rows in their order, then right rows that come out alone.
+    pub(crate) fn expected(&self) -> Answer {
+        let chosen = self.chosen();
+        let of_column = |column: &Column| {
+            let is_null = |place: usize| column.values[place].is_null();
+            match self.ignore_nulls {
+                true => self.chosen_among(|place| !is_null(place)),
+                false => chosen.clone(),
+            }
+        };
+        let columns = &self.right.columns;
+        let by_column: Vec<Vec<Option<usize>>> = columns.iter().map(of_column).collect();
         let mut answer = vec![];
-        for (place, chosen) in chosen.into_iter().enumerate() {
-            let right_values = match chosen {
-                Some(place) => self.right.row(place),
-                None if self.keep_unmatched => vec![Value::Null; self.right.columns.len()],
-                None => continue,
+        for (place, chosen) in chosen.iter().enumerate() {
+            let comes_out = match self.kind {
+                AsOfJoinType::Left | AsOfJoinType::Full => true,
+                AsOfJoinType::LeftAnti => chosen.is_none(),
+                _ => chosen.is_some(),
             };
-            answer.push([self.left.row(place), right_values].concat());
+            if !comes_out {
+                continue;
+            }
+            let mut row = self.left.row(place);
+            if self.kind.has_right_columns() {
+                let value = |(column, by): (&Column, &Vec<Option<usize>>)| match by[place] {
+                    Some(place) => column.values[place].clone(),
+                    None => Value::Null,
+                };
+                row.extend(columns.iter().zip(&by_column).map(value));
+            }
+            answer.push(row);
+        }
+        if self.kind.keeps_unmatched_right() {
+            for place in (0..self.right.rows()).filter(|place| !chosen.contains(&Some(*place))) {
+                let nulls = vec![Value::Null; self.left.columns.len()];
+                answer.push([nulls, self.right.row(place)].concat());
+            }
         }
         answer
     }
 
+    /// How many columns the answer has.
+    pub(crate) fn width(&self) -> usize {
+        let right = match self.kind.has_right_columns() {
+            true => self.right.columns.len(),
+            false => 0,
+        };
+        self.left.columns.len() + right
+    }
+
+    /// The condition on time in SQL.
+    pub(crate) fn condition(&self) -> String {
+        let time = |table: &Table| table.columns[table.time].name.clone();
+        let (left, right) = (time(&self.left), time(&self.right));
+        self.op.sql(&format!("l.{left}"), &format!("r.{right}"))
+    }
+
     /// The join in SQL, over tables `l` and `r`.
     pub(crate) fn sql(&self) -> String {
-        let kind = if self.keep_unmatched { "LEFT" } else { "INNER" };
+        let kind = match self.kind {
+            AsOfJoinType::Inner => "INNER",
+            AsOfJoinType::Left => "LEFT",
+            AsOfJoinType::Right => "RIGHT",
+            AsOfJoinType::Full => "FULL OUTER",
+            AsOfJoinType::LeftSemi => "SEMI",
+            AsOfJoinType::LeftAnti => "LEFT ANTI",
+        };
         let name = |table: &Table, index: usize| table.columns[index].name.clone();
-        let mut on: Vec<String> = (self.left.keys.iter().zip(&self.right.keys))
-            .map(|(&l, &r)| format!("l.{} = r.{}", name(&self.left, l), name(&self.right, r)))
+        let keys = self.left.keys.iter().zip(&self.right.keys);
+        let mut on: Vec<String> = (keys.zip(&self.null_safe))
+            .map(|((&l, &r), null_safe)| {
+                let equals = if *null_safe {
+                    "IS NOT DISTINCT FROM"
+                } else {
+                    "="
+                };
+                format!(
+                    "l.{} {equals} r.{}",
+                    name(&self.left, l),
+                    name(&self.right, r)
+                )
+            })
             .collect();
-        if let Some(from) = self.right_from {
-            on.push(format!("r.{} >= {from}", name(&self.right, self.right.id)));
+        if let Some(filter) = &self.filter {
+            on.push(filter.sql(&self.left, &self.right));
         }
-        let mut sql = format!(
-            "SELECT * FROM l ASOF {kind} JOIN r MATCH_CONDITION (l.{} {} r.{})",
-            name(&self.left, self.left.time),
-            self.op.sql(),
-            name(&self.right, self.right.time),
-        );
+        let condition = self.condition();
+        let mut sql = format!("SELECT * FROM l ASOF {kind} JOIN r MATCH_CONDITION ({condition})");
         if !on.is_empty() {
             let _ = write!(sql, " ON {}", on.join(" AND "));
         }
         if let Some(tolerance) = &self.tolerance {
             let _ = write!(sql, " TOLERANCE {}", tolerance.sql);
+        }
+        if self.ignore_nulls {
+            sql += " IGNORE NULLS";
+        }
+        for (i, (column, options)) in self.ties.iter().enumerate() {
+            let before = if i == 0 { " TIES BY" } else { "," };
+            let column = name(&self.right, *column);
+            let direction = if options.descending { "DESC" } else { "ASC" };
+            let nulls = if options.nulls_first { "FIRST" } else { "LAST" };
+            let _ = write!(sql, "{before} r.{column} {direction} NULLS {nulls}");
         }
         sql
     }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -18,7 +20,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
 use datafusion_asof::{
-    AsOfJoinExec, AsOfJoinType, AsOfSpec, AsOfStrategy, MatchCondition, MatchOp,
+    AsOfJoinExec, AsOfKey, AsOfSpec, AsOfStrategy, MatchCondition, MatchOp, NullPolicy, TieOrder,
 };
 use futures::TryStreamExt;
 use futures::future::try_join_all;
@@ -58,6 +60,7 @@ impl From<Op> for MatchOp {
             Op::Gt => MatchOp::Gt,
             Op::LtEq => MatchOp::LtEq,
             Op::Lt => MatchOp::Lt,
+            Op::Nearest => MatchOp::Nearest,
         }
     }
 }
@@ -112,7 +115,7 @@ pub(crate) async fn check(case: &Case, expected: &Answer, setup: Setup) -> Resul
             .collect();
         seen.rows = rows.len();
         check_statistics(&plan, rows.len()).map_err(explain)?;
-        compare(case, rows, expected).map_err(explain)?;
+        compare(rows, expected).map_err(explain)?;
         check_metrics(case, &plan).map_err(explain)?;
     }
     Ok(seen)
@@ -143,13 +146,13 @@ pub(crate) fn join(
         .map(|tolerance| Arc::new(Literal::new(tolerance.scalar.clone())) as PhysicalExprRef);
     let keys = case.left.keys.iter().zip(&case.right.keys);
     let spec = AsOfSpec {
-        join_type: if case.keep_unmatched {
-            AsOfJoinType::Left
-        } else {
-            AsOfJoinType::Inner
-        },
-        on: keys
-            .map(|(&l, &r)| (case.left.column(l), case.right.column(r)))
+        join_type: case.kind,
+        on: (keys.zip(&case.null_safe))
+            .map(|((&l, &r), null_equals_null)| AsOfKey {
+                left: case.left.column(l),
+                right: case.right.column(r),
+                null_equals_null: *null_equals_null,
+            })
             .collect(),
         match_condition: MatchCondition {
             left: case.left.column(case.left.time),
@@ -157,6 +160,17 @@ pub(crate) fn join(
             right: case.right.column(case.right.time),
         },
         tolerance,
+        filter: (case.filter.as_ref()).map(|filter| filter.physical(&case.left, &case.right)),
+        ties: (case.ties.iter())
+            .map(|&(column, options)| TieOrder {
+                expr: case.right.column(column),
+                options,
+            })
+            .collect(),
+        null_policy: match case.ignore_nulls {
+            true => NullPolicy::IgnoreNulls,
+            false => NullPolicy::RespectNulls,
+        },
     };
     AsOfJoinExec::try_new(left, right, spec, strategy)
 }
@@ -189,18 +203,22 @@ pub(crate) fn rows(batches: &[RecordBatch]) -> Answer {
     rows
 }
 
-/// Compares answers as sets of rows, which left ids make easy: each is there at most once.
-pub(crate) fn compare(case: &Case, mut actual: Answer, expected: &Answer) -> Result<(), String> {
-    let id = |row: &Vec<Value>| match row[case.left.id] {
-        Value::Int(id) => id,
-        _ => -1,
+/// Compares answers as bags of rows.
+pub(crate) fn compare(mut actual: Answer, expected: &Answer) -> Result<(), String> {
+    let by_values = |a: &Vec<Value>, b: &Vec<Value>| {
+        let options = SortOptions::default();
+        let cells = a.iter().zip(b);
+        cells.fold(std::cmp::Ordering::Equal, |so_far, (a, b)| {
+            so_far.then_with(|| sort_order(a, b, options))
+        })
     };
-    let mut expected: Vec<&Vec<Value>> = expected.iter().collect();
-    expected.sort_by_key(|row| id(row));
-    actual.sort_by_key(id);
+    let mut expected = expected.clone();
+    expected.sort_by(by_values);
+    actual.sort_by(by_values);
     for (n, want) in expected.iter().enumerate() {
         match actual.get(n) {
-            Some(have) if have.iter().zip(want.iter()).all(|(a, b)| a.same(b)) => {}
+            Some(have)
+                if have.len() == want.len() && have.iter().zip(want).all(|(a, b)| a.same(b)) => {}
             have => return Err(format!("row {n} should be\n  {want:?} but is\n  {have:?}")),
         }
     }
@@ -215,19 +233,21 @@ fn count_sorts(plan: &Arc<dyn ExecutionPlan>) -> usize {
     below + usize::from(plan.downcast_ref::<SortExec>().is_some())
 }
 
-/// Left columns as they are, then right ones, nullable if rows may be padded.
+/// Left columns, then right ones if any come out, nullable if rows may be padded.
 fn check_schema(case: &Case, plan: &Arc<dyn ExecutionPlan>) -> Result<(), String> {
-    let right_schema = case.right.schema();
-    let right = right_schema.fields().iter().map(|field| {
-        let nullable = field.is_nullable() || case.keep_unmatched;
-        field.as_ref().clone().with_nullable(nullable)
-    });
-    let left_schema = case.left.schema();
-    let left = left_schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone());
-    let expected: Vec<_> = left.chain(right).collect();
+    let side = |schema: SchemaRef, padded: bool| {
+        let fields = schema.fields().iter();
+        let nullable = |field: &Arc<Field>| {
+            let nullable = field.is_nullable() || padded;
+            field.as_ref().clone().with_nullable(nullable)
+        };
+        fields.map(nullable).collect::<Vec<_>>()
+    };
+    let mut expected = side(case.left.schema(), case.kind.keeps_unmatched_right());
+    if case.kind.has_right_columns() {
+        let padded = case.kind.keeps_unmatched_left();
+        expected.extend(side(case.right.schema(), padded));
+    }
     let schema = plan.schema();
     let actual: Vec<_> = schema
         .fields()
@@ -312,14 +332,9 @@ fn check_metrics(case: &Case, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Strin
             .sum_by_name(name)
             .map_or(0, |value| value.as_usize())
     };
-    let span = case.tolerance.as_ref().map(|tolerance| tolerance.span);
-    let expected = causes(
-        &case.left.oracle_rows(),
-        &case.right.oracle_rows(),
-        case.op,
-        span,
-    );
-    let actual = Causes {
+    let (left, right) = (case.left.oracle_rows(&[]), case.right.oracle_rows(&[]));
+    let mut expected = case.ask(|question| causes(&left, &right, question));
+    let mut actual = Causes {
         matched: sum("matched_rows"),
         null_key: sum("unmatched_null_key"),
         null_time: sum("unmatched_null_time"),
@@ -327,6 +342,18 @@ fn check_metrics(case: &Case, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Strin
         wrong_side: sum("unmatched_wrong_side"),
         beyond_tolerance: sum("unmatched_beyond_tolerance"),
     };
+    if case.filter.is_some() {
+        // Where a predicate refuses rows, how many match is all that is defined.
+        let matched = case.chosen().iter().flatten().count();
+        expected = Causes {
+            matched,
+            ..Causes::default()
+        };
+        actual = Causes {
+            matched: actual.matched,
+            ..Causes::default()
+        };
+    }
     if actual == expected && sum("left_rows") == case.left.rows() {
         Ok(())
     } else {

@@ -2,9 +2,11 @@
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
+use datafusion_asof::AsOfJoinType;
 
 use crate::case::{Case, Tolerance};
 use crate::oracle::Op;
+use crate::predicate::predicate;
 use crate::table::{Column, Table};
 use crate::types::{
     Dice, Family, extreme_times, family, key_type, key_values, near_times, time_types, tolerances,
@@ -23,7 +25,12 @@ pub(crate) fn generate(seed: u64) -> Case {
             (data_type, values)
         })
         .collect();
-    let spread = 1 + dice.below(8);
+    // In every fifth case nearly all rows are equal in time.
+    let spread = if dice.percent(20) {
+        1
+    } else {
+        1 + dice.below(8)
+    };
     let with_extremes = dice.percent(35);
     let times = |dice: &mut Dice, own: &DataType, other: &DataType| {
         let mut times = near_times(dice, own, other, spread);
@@ -35,19 +42,52 @@ pub(crate) fn generate(seed: u64) -> Case {
     };
     let left_times = times(dice, &left_time, &right_time);
     let right_times = times(dice, &right_time, &left_time);
-    let op = *dice.pick(&Op::ALL);
+    let op = loop {
+        let op = *dice.pick(&Op::ALL);
+        if op != Op::Nearest || family(&left_time, &right_time) != Family::OrderOnly {
+            break op;
+        }
+    };
     let order = declared_order(dice, op);
     let left = table(dice, &keys, (&left_time, &left_times), &order);
     let right = table(dice, &keys, (&right_time, &right_times), &order);
+    let kind = *dice.pick(&KINDS);
+    let comparable =
+        left_time == right_time && matches!(left_time, DataType::Int64 | DataType::Timestamp(_, _));
+    let predicates = dice.percent(40);
     Case {
         seed,
+        kind,
+        op,
+        null_safe: keys.iter().map(|_| dice.percent(20)).collect(),
+        tolerance: tolerance(dice, &left_time, &right_time),
+        filter: predicates.then(|| predicate(dice, 2, comparable)),
+        ties: ties(dice, &right),
+        ignore_nulls: !kind.keeps_unmatched_right() && dice.percent(25),
         left,
         right,
-        op,
-        keep_unmatched: dice.percent(60),
-        tolerance: tolerance(dice, &left_time, &right_time),
-        right_from: None,
     }
+}
+
+const KINDS: [AsOfJoinType; 8] = [
+    AsOfJoinType::Left,
+    AsOfJoinType::Left,
+    AsOfJoinType::Inner,
+    AsOfJoinType::Inner,
+    AsOfJoinType::Right,
+    AsOfJoinType::Full,
+    AsOfJoinType::LeftSemi,
+    AsOfJoinType::LeftAnti,
+];
+
+/// Some right columns, in any order.
+fn ties(dice: &mut Dice, right: &Table) -> Vec<(usize, SortOptions)> {
+    (0..*dice.pick(&[0, 0, 0, 1, 1, 2]))
+        .map(|_| {
+            let options = SortOptions::new(dice.percent(50), dice.percent(50));
+            (dice.below(right.columns.len()), options)
+        })
+        .collect()
 }
 
 fn tolerance(dice: &mut Dice, left: &DataType, right: &DataType) -> Option<Tolerance> {
@@ -95,6 +135,8 @@ fn table(
         columns.push((Role::Key(n), column(dice, &name, data_type, values, rows)));
     }
     columns.push((Role::Time, column(dice, "t", time_type, times, rows)));
+    let few: Vec<Value> = (0..5).map(Value::Int).collect();
+    columns.push((Role::Extra, column(dice, "x", &DataType::Int64, &few, rows)));
     for payload in payload(dice, rows) {
         columns.push((Role::Payload, payload));
     }
@@ -109,13 +151,14 @@ fn table(
             .position(|(r, _)| *r == role)
             .expect("every role is there")
     };
-    let (id, time) = (place(Role::Id), place(Role::Time));
+    let (id, time, extra) = (place(Role::Id), place(Role::Time), place(Role::Extra));
     let keys: Vec<usize> = (0..keys.len()).map(|n| place(Role::Key(n))).collect();
     let mut table = Table {
         columns: columns.into_iter().map(|(_, column)| column).collect(),
         id,
         keys,
         time,
+        extra,
         cuts: cuts(dice, rows),
         order: None,
     };
@@ -141,6 +184,7 @@ enum Role {
     Id,
     Key(usize),
     Time,
+    Extra,
     Payload,
 }
 
@@ -163,7 +207,7 @@ fn column(
 ) -> Column {
     let nullable = values.is_empty() || dice.percent(65);
     let null_percent = if nullable {
-        *dice.pick(&[0, 10, 10, 40])
+        *dice.pick(&[0, 10, 10, 40, 80])
     } else {
         0
     };

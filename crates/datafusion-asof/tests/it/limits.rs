@@ -50,6 +50,7 @@ fn large_case(seed: u64, op: Op, sorted: bool) -> Case {
             id: 0,
             keys: vec![1],
             time: 2,
+            extra: 0,
             cuts: vec![vec![100; ROWS / 100 - 10], vec![250; 4]],
             order: None,
         };
@@ -62,12 +63,7 @@ fn large_case(seed: u64, op: Op, sorted: bool) -> Case {
     let (left, right) = (table(), table());
     Case {
         seed,
-        left,
-        right,
-        op,
-        keep_unmatched: true,
-        tolerance: None,
-        right_from: None,
+        ..Case::plain(left, right, op)
     }
 }
 
@@ -152,7 +148,7 @@ async fn little_memory_gives_the_right_answer_or_a_clear_error() {
                                     .iter()
                                     .flat_map(|batches| rows(batches))
                                     .collect();
-                                compare(&case, answer, &expected)
+                                compare(answer, &expected)
                                     .unwrap_or_else(|e| panic!("{what}: {e}"));
                                 finished += 1;
                             }

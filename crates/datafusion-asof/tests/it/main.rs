@@ -1,7 +1,7 @@
 //! The integration tests of the library, in one binary.
 //!
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
-//!   A [`case`] is made of [`table`]s of plain [`value`]s, [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
+//!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
@@ -16,6 +16,7 @@ mod fuzz;
 mod generate;
 mod limits;
 mod oracle;
+mod predicate;
 mod shrink;
 mod table;
 mod tidy;

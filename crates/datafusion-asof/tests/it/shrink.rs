@@ -1,9 +1,11 @@
 //! Makes a failing case small: drops whatever can be dropped while it still fails.
 
+use datafusion_asof::AsOfJoinType;
 use futures::future::BoxFuture;
 
 use crate::case::Case;
 use crate::engine::Setup;
+use crate::predicate::Predicate;
 use crate::table::Table;
 
 /// Something that is wrong with a case under a setup; none if all is well.
@@ -43,7 +45,16 @@ fn size((case, setup, _): &(Case, Setup, String)) -> (usize, usize, usize, usize
         )
     };
     let (left, right) = (of_table(&case.left), of_table(&case.right));
-    let clauses = usize::from(case.tolerance.is_some()) + usize::from(case.right_from.is_some());
+    let clauses = usize::from(case.tolerance.is_some())
+        + case.filter.as_ref().map_or(0, Predicate::size)
+        + case.ties.len()
+        + usize::from(case.ignore_nulls)
+        + case
+            .null_safe
+            .iter()
+            .filter(|null_safe| **null_safe)
+            .count()
+        + usize::from(case.kind != AsOfJoinType::Left);
     let run = setup.target_partitions
         + usize::from(setup.batch_size != 8192)
         + usize::from(setup.twice)
@@ -103,7 +114,9 @@ fn simpler(case: &Case, setup: Setup) -> Vec<(Case, Setup)> {
             }));
         }
         for column in 0..table.columns.len() {
-            let used = table.id == column || table.time == column || table.keys.contains(&column);
+            let used = [table.id, table.time, table.extra].contains(&column)
+                || table.keys.contains(&column)
+                || (!is_left && case.ties.iter().any(|(tie, _)| *tie >= column));
             let ordered = table
                 .order
                 .iter()
@@ -118,6 +131,7 @@ fn simpler(case: &Case, setup: Setup) -> Vec<(Case, Setup)> {
         let mut case = case.clone();
         case.left.keys.remove(key);
         case.right.keys.remove(key);
+        case.null_safe.remove(key);
         add(case);
     }
     if case.tolerance.is_some() {
@@ -126,12 +140,27 @@ fn simpler(case: &Case, setup: Setup) -> Vec<(Case, Setup)> {
             ..case.clone()
         });
     }
-    if case.right_from.is_some() {
-        add(Case {
-            right_from: None,
-            ..case.clone()
-        });
+    let changed = |change: &dyn Fn(&mut Case)| {
+        let mut case = case.clone();
+        change(&mut case);
+        case
+    };
+    if let Some(filter) = &case.filter {
+        add(changed(&|case| case.filter = None));
+        for part in filter.parts() {
+            add(changed(&|case| case.filter = Some(part.clone())));
+        }
     }
+    for tie in 0..case.ties.len() {
+        add(changed(&|case| {
+            case.ties.remove(tie);
+        }));
+    }
+    for key in 0..case.null_safe.len() {
+        add(changed(&|case| case.null_safe[key] = false));
+    }
+    add(changed(&|case| case.ignore_nulls = false));
+    add(changed(&|case| case.kind = AsOfJoinType::Left));
     let plainer = [
         Setup {
             keep_order: false,
@@ -162,6 +191,7 @@ fn without_column(table: &Table, column: usize) -> Table {
     let shift = |index: &mut usize| *index -= usize::from(*index > column);
     shift(&mut table.id);
     shift(&mut table.time);
+    shift(&mut table.extra);
     table.keys.iter_mut().for_each(shift);
     table
         .order

@@ -32,6 +32,8 @@ pub(crate) struct Table {
     pub id: usize,
     pub keys: Vec<usize>,
     pub time: usize,
+    /// A column of small integers and NULLs, for predicates.
+    pub extra: usize,
     /// For each partition the lengths of its batches.
     pub cuts: Vec<Vec<usize>>,
     /// The order in which each partition is, when the table says so.
@@ -58,7 +60,7 @@ impl Table {
     }
 
     /// The rows as the definition sees them.
-    pub(crate) fn oracle_rows(&self) -> Vec<Row> {
+    pub(crate) fn oracle_rows(&self, ties: &[usize]) -> Vec<Row> {
         let time = &self.columns[self.time];
         (0..self.rows())
             .map(|place| Row {
@@ -69,6 +71,10 @@ impl Table {
                     .map(|&k| self.columns[k].values[place].clone())
                     .collect(),
                 time: moment(&time.values[place], &time.data_type),
+                ties: ties
+                    .iter()
+                    .map(|&tie| self.columns[tie].values[place].clone())
+                    .collect(),
             })
             .collect()
     }

@@ -32,14 +32,14 @@ mod build;
 mod ranks;
 mod search;
 
-pub(crate) use build::{RightBatch, RightIndexBuilder};
-pub(crate) use search::{Accept, LeftBatch, Matches, Search};
+pub(crate) use self::build::{RightBatch, RightIndexBuilder};
+pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};
 
+use self::ranks::Ranks;
 use super::domain::{TimeDomain, TimeValues};
 use super::ordinals::KeyOrdinals;
 use super::rows::RowId;
 use super::zones::{Bound, Zones};
-use ranks::Ranks;
 
 /// The right side, ready to be looked up by any number of threads.
 #[derive(Debug)]
