@@ -153,9 +153,10 @@ impl AsOfJoinBuilder {
             Kind::ByForm { otherwise, .. } => otherwise,
         };
         if join_type.keeps_unmatched_right() && self.null_policy == NullPolicy::IgnoreNulls {
+            let kind = join_type.to_string().to_uppercase();
             let refused = plan_datafusion_err!(
                 "IGNORE NULLS takes each right column from a row of its own, so no right row is \
-                 left over for a {join_type} ASOF JOIN: use LEFT or INNER"
+                 left over for {kind}: use LEFT or INNER"
             );
             return Err(locate(refused, at));
         }

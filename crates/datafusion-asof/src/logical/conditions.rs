@@ -317,6 +317,9 @@ impl<'a> Conditions<'a> {
                 }
             }
         }
+        if condition.value.op == MatchOp::Nearest {
+            self.refuse_inequality(&condition.value)?;
+        }
         let mut tolerance = None;
         self.predicates.retain(|predicate| {
             let distance = match tolerance {
@@ -345,6 +348,29 @@ impl<'a> Conditions<'a> {
             predicates: self.predicates,
             like_duckdb: self.like_duckdb,
         })
+    }
+
+    /// `nearest` together with an inequality: with one of its own operands it looks one way, and
+    /// in `ON` no one can tell which of the two is the condition on time.
+    fn refuse_inequality(&self, nearest: &MatchCondition<Expr>) -> Result<()> {
+        for Located { value, at } in &self.predicates {
+            let predicate = &value.0;
+            let Some(MatchCondition { left, right, .. }) = self.sides.comparison(predicate) else {
+                continue;
+            };
+            let refused = if left == nearest.left && right == nearest.right {
+                plan_err!(
+                    "nearest takes the place of an inequality, {predicate} is one of the same \
+                     values: write one or the other"
+                )
+            } else if self.like_duckdb {
+                second_condition(&predicate.to_string())
+            } else {
+                continue;
+            };
+            return refused.map_err(|e| locate(e, *at));
+        }
+        Ok(())
     }
 
     /// Makes the one comparison of the two sides the condition on time. Of several it is the

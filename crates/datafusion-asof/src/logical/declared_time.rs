@@ -1,7 +1,7 @@
 //! The time order that an input declares, for QuestDB's form, which names no time column.
 //!
 //! A table declares it by `WITH ORDER (ts)` (or `MemTable::with_sort_order`), a subquery by
-//! `ORDER BY ts`. Filters, limits, aliases and projections that keep the column keep it.
+//! `ORDER BY ts LIMIT n` (DataFusion's planner drops an `ORDER BY` without a limit). Filters, limits, aliases and projections that keep the column keep it.
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;

@@ -29,6 +29,30 @@ fn every_spelling_has_one_form() {
             "SELECT * FROM t ASOF JOIN (SELECT * FROM u ASOF JOIN v ON u.t > v.t) q ON t.t >= q.t",
             "SELECT * FROM (t ASOF JOIN (SELECT * FROM (u ASOF JOIN v MATCH_CONDITION (__asof('', NULL)) ON u.t > v.t)) q MATCH_CONDITION (__asof('', NULL)) ON t.t >= q.t)",
         ),
+        (
+            "SELECT * FROM t ASOF ANTI JOIN q MATCH_CONDITION (nearest(t.ts, q.ts)) USING (k) TOLERANCE 1h",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('anti', nearest(t.ts, q.ts), INTERVAL '1 hours')) USING(k))",
+        ),
+        (
+            "SELECT * FROM t RIGHT OUTER LT JOIN q ON (k) TIES BY q.seq DESC NULLS LAST, q.id IGNORE NULLS TOLERANCE 5",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('right lt ignore', NULL, 5 ORDER BY q.seq DESC NULLS LAST, q.id)) ON (k))",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > q.a RESPECT NULLS ASOF LEFT JOIN w ON t.a > w.a IGNORE NULLS ORDER BY w.a",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('', NULL)) ON t.a > q.a ASOF JOIN w MATCH_CONDITION (__asof('left ignore', NULL)) ON t.a > w.a) ORDER BY w.a",
+        ),
+        (
+            "SELECT * FROM t FULL ASOF JOIN q ON t.k IS NOT DISTINCT FROM q.k AND t.a > q.a",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('full', NULL)) ON t.k IS NOT DISTINCT FROM q.k AND t.a > q.a)",
+        ),
+        (
+            "SELECT * FROM t lt JOIN q ON (k) TOLERANCE 5s",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('lt', NULL, INTERVAL '5 seconds')) ON (k))",
+        ),
+        (
+            "SELECT * FROM t AS x LT JOIN q",
+            "SELECT * FROM (t AS x ASOF JOIN q MATCH_CONDITION (__asof('lt', NULL)))",
+        ),
     ];
     for (sql, expected) in table {
         assert_eq!(rewritten(sql), expected);
@@ -46,6 +70,10 @@ fn names_stay_names() {
         "SELECT * FROM s.asof LEFT JOIN x ON true",
         "SELECT \"asof\" FROM \"asof\" JOIN t ON true",
         "SELECT 'ASOF JOIN' -- ASOF JOIN",
+        "SELECT * FROM t LT JOIN u ON lt.a = u.a",
+        "SELECT * FROM t lt JOIN u USING (a)",
+        "SELECT * FROM lt JOIN u ON true",
+        "SELECT lt, ties, nearest(a, b) FROM t lt LEFT JOIN u ON true",
     ] {
         assert!(
             matches!(rewrite_sql(sql, Dialect::Generic), Ok(Cow::Borrowed(_))),
@@ -89,8 +117,16 @@ fn refusals_say_where() {
             "fixed length",
         ),
         (
-            "SELECT * FROM t ASOF RIGHT JOIN q ON t.a > q.a",
-            "RIGHT ASOF JOIN is not supported yet at Line: 1, Column: 22",
+            "SELECT * FROM t ASOF LEFT RIGHT JOIN q ON t.a > q.a",
+            "not LEFT RIGHT at Line: 1, Column: 22",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > q.a IGNORE NULLS RESPECT NULLS",
+            "written twice for one ASOF JOIN at Line: 1, Column: 55",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.a > q.a TIES BY q.x TIES BY q.y",
+            "TIES BY is written twice for one ASOF JOIN at Line: 1, Column: 54",
         ),
         (
             "SELECT * FROM t ASOF JOIN q ON t.a > > q.a",
