@@ -1,7 +1,9 @@
 //! The time order that an input declares, for QuestDB's form, which names no time column.
 //!
 //! A table declares it by `WITH ORDER (ts)` (or `MemTable::with_sort_order`), a subquery by
-//! `ORDER BY ts LIMIT n` (DataFusion's planner drops an `ORDER BY` without a limit). Filters, limits, aliases and projections that keep the column keep it.
+//! `ORDER BY ts LIMIT n` (DataFusion's planner drops an `ORDER BY` without a limit). Filters,
+//! limits, aliases and projections that keep the column keep it, and an as-of join keeps that
+//! of its left side.
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
@@ -9,6 +11,8 @@ use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+
+use super::node::AsOfJoinNode;
 
 /// The column by which the plan's one declared order ascends.
 pub(super) fn declared_time(plan: &LogicalPlan) -> Option<Column> {
@@ -35,6 +39,12 @@ pub(super) fn declared_time(plan: &LogicalPlan) -> Option<Column> {
             let schema = &scan.projected_schema;
             let found = schema.columns_with_unqualified_name(&column.name);
             found.into_iter().next()
+        }
+        LogicalPlan::Extension(extension) => {
+            // So that a chain goes on: rows come out at the times of the left rows.
+            let join = extension.node.as_any().downcast_ref::<AsOfJoinNode>()?;
+            let keeps = !join.spec().join_type.keeps_unmatched_right();
+            keeps.then(|| declared_time(join.left())).flatten()
         }
         _ => None,
     }

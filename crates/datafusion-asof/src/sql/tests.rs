@@ -50,6 +50,14 @@ fn every_spelling_has_one_form() {
             "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('lt', NULL, INTERVAL '5 seconds')) ON (k))",
         ),
         (
+            "SELECT * FROM t ASOF JOIN q ON (k) LT JOIN w ON (t.k = w.k) LT JOIN v ON t.k = v.k",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('', NULL)) ON (k) ASOF JOIN w MATCH_CONDITION (__asof('lt', NULL)) ON (t.k = w.k) ASOF JOIN v MATCH_CONDITION (__asof('lt', NULL)) ON t.k = v.k)",
+        ),
+        (
+            "SELECT * FROM t ASOF JOIN q ON t.k = q.k AND t.a > q.a LT JOIN w ON t.k = w.k AND t.a > w.a",
+            "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('', NULL)) ON t.k = q.k AND t.a > q.a ASOF JOIN w MATCH_CONDITION (__asof('lt', NULL)) ON t.k = w.k AND t.a > w.a)",
+        ),
+        (
             "SELECT * FROM t AS x LT JOIN q",
             "SELECT * FROM (t AS x ASOF JOIN q MATCH_CONDITION (__asof('lt', NULL)))",
         ),

@@ -9,7 +9,7 @@ use std::ops::Range;
 use datafusion::common::{Result, plan_datafusion_err};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::{is_word, location, next_significant, previous_significant};
+use super::{is_word, location, next_significant, previous_significant, significant};
 use crate::logical::builder::locate;
 
 /// The words around `ASOF` or `LT`, and the range from the first of them to `JOIN`.
@@ -43,7 +43,8 @@ pub(super) fn head(tokens: &[TokenWithSpan], at: usize) -> Result<Option<Head>> 
     let Some(table) = table.filter(|table| ends_table(&tokens[*table].token)) else {
         return Ok(None);
     };
-    let may_be_alias = strict && before.is_empty() && !has_alias(tokens, table);
+    let may_be_alias =
+        strict && before.is_empty() && !has_alias(tokens, table) && !in_clause(tokens, table);
     let kind = match (before.first(), after.first()) {
         (Some(_), Some(second)) if !may_be_alias => {
             let twice = plan_datafusion_err!(
@@ -131,6 +132,28 @@ fn has_alias(tokens: &[TokenWithSpan], last: usize) -> bool {
         Token::SingleQuotedString(_) => true,
         _ => false,
     })
+}
+
+/// Whether the token at `last` ends a clause of the join before, behind which no alias can stand.
+fn in_clause(tokens: &[TokenWithSpan], last: usize) -> bool {
+    let mut depth = 0usize;
+    for at in significant(tokens, 0..last + 1).rev() {
+        let token = &tokens[at].token;
+        let any = |words: &[&str]| words.iter().any(|word| is_word(token, word));
+        match token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth == 0 => return false,
+            Token::LParen => depth -= 1,
+            _ if depth > 0 => {}
+            Token::Comma => return false,
+            _ if any(&["FROM", "JOIN"]) => return false,
+            _ if any(&["ON", "USING", "MATCH_CONDITION", "TOLERANCE", "TIES", "NULLS"]) => {
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Words behind which a table or an expression begins, or goes on.
