@@ -59,18 +59,27 @@ fn float_earlier_wins(earlier: [f64; 2], at: [f64; 2], later: [f64; 2]) -> bool 
         // The distance to the later one is infinite, or that to the earlier one alone is.
         return infinite(at) || infinite(later);
     }
-    // A quarter of the values, so that their sum cannot overflow.
-    let terms = [earlier, later]
-        .into_iter()
-        .flatten()
-        .chain(at.map(|x| -x))
-        .chain(at.map(|x| -x))
-        .map(|x| x * 0.25);
+    // Scaling could lose the last bits of the smallest floats, so the sum goes by differences,
+    // of which at most one overflows: that one is the greater.
+    let (to_earlier, lost_earlier) = two_sum(at[0], -earlier[0]);
+    let (to_later, lost_later) = two_sum(later[0], -at[0]);
+    if to_earlier.is_infinite() || to_later.is_infinite() {
+        return to_later.is_infinite();
+    }
+    let terms = [
+        to_later,
+        -to_earlier,
+        lost_later,
+        -lost_earlier,
+        earlier[1],
+        later[1],
+        -2.0 * at[1],
+    ];
     sign_of_sum(terms) != Ordering::Less
 }
 
 /// The sign of an exact sum of a few finite floats.
-fn sign_of_sum(terms: impl Iterator<Item = f64>) -> Ordering {
+fn sign_of_sum(terms: [f64; 7]) -> Ordering {
     let mut expansion: Vec<f64> = vec![];
     for term in terms {
         let mut sum = term;
@@ -86,12 +95,12 @@ fn sign_of_sum(terms: impl Iterator<Item = f64>) -> Ordering {
     sign.map_or(Ordering::Equal, |sign| sign.total_cmp(&0.0))
 }
 
-/// The rounded sum and what rounding lost.
+/// The rounded sum and what rounding lost (T. J. Dekker, 1971: the greater first, so that no
+/// step overflows unless the sum does).
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let (a, b) = if a.abs() >= b.abs() { (a, b) } else { (b, a) };
     let sum = a + b;
-    let from_b = sum - a;
-    let from_a = sum - from_b;
-    (sum, (a - from_a) + (b - from_b))
+    (sum, b - (sum - a))
 }
 
 #[cfg(test)]

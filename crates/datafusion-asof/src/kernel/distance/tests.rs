@@ -30,6 +30,26 @@ fn floats_are_weighed_exactly() {
 }
 
 #[test]
+fn the_smallest_floats_count() {
+    let tiny = f64::from_bits(1);
+    for far in [1.0, f64::MIN_POSITIVE, tiny, 2.0 * tiny, f64::MAX] {
+        assert!(of_floats(-far, 0.0, far), "{far}");
+        assert!(of_floats(-far, -tiny, far), "{far}");
+        assert!(!of_floats(-far, tiny, far), "{far}");
+        // The nearer end is the greatest of all floats.
+        assert!(of_floats(far.next_down(), f64::MAX, f64::INFINITY), "{far}");
+    }
+    assert!(!of_floats(f64::MIN, f64::MAX.next_down(), f64::MAX));
+    assert!(of_floats(f64::MIN, f64::MIN.next_up(), f64::MAX));
+    // An integer among floats.
+    let place = |x: f64| i128::from(float_key(x)) << 16;
+    let wins = |a: f64, b: f64, c: f64| Metric::IntFloat.earlier_wins(place(a), place(b), place(c));
+    assert!(!wins(-1.0, tiny, 1.0));
+    assert!(wins(-1.0, -tiny, 1.0));
+    assert!(wins(-1.0, 0.0, 1.0));
+}
+
+#[test]
 fn infinities() {
     let infinity = f64::INFINITY;
     assert!(of_floats(-infinity, 0.0, infinity));

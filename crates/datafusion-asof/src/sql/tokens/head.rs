@@ -147,7 +147,15 @@ fn in_clause(tokens: &[TokenWithSpan], last: usize) -> bool {
             _ if depth > 0 => {}
             Token::Comma => return false,
             _ if any(&["FROM", "JOIN"]) => return false,
-            _ if any(&["ON", "USING", "MATCH_CONDITION", "TOLERANCE", "TIES", "NULLS"]) => {
+            _ if any(&[
+                "ON",
+                "USING",
+                "MATCH_CONDITION",
+                "TOLERANCE",
+                "TIES",
+                "NULLS",
+            ]) =>
+            {
                 return true;
             }
             _ => {}
