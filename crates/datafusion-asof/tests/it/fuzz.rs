@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Failures after which it is enough.
 const ENOUGH: usize = 5;
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     match env::var(name) {
         Ok(value) => value
             .parse()
@@ -221,10 +221,10 @@ async fn report(path: Path, failures: &[(Case, Setup)]) {
 }
 
 /// The case a worker is at, and since when.
-type Busy = Mutex<Option<(u64, Instant)>>;
+pub(crate) type Busy = Mutex<Option<(u64, Instant)>>;
 
 /// Ends the process, with the seed, when a case never ends.
-fn watch(busy: Arc<Vec<Busy>>) -> Arc<AtomicBool> {
+pub(crate) fn watch(busy: Arc<Vec<Busy>>) -> Arc<AtomicBool> {
     let watching = Arc::new(AtomicBool::new(true));
     let until = Arc::clone(&watching);
     thread::spawn(move || {

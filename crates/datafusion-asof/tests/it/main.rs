@@ -3,6 +3,7 @@
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
 //!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
+//! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
 
@@ -16,6 +17,7 @@ mod fuzz;
 mod generate;
 mod limits;
 mod oracle;
+mod parser_fuzz;
 mod predicate;
 mod shrink;
 mod table;

@@ -21,6 +21,7 @@ mod clauses;
 mod duration;
 mod head;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use datafusion::common::Result;
@@ -66,23 +67,54 @@ impl Syntax<'_> {
         &self,
         statement: &[TokenWithSpan],
     ) -> Result<Option<Vec<TokenWithSpan>>> {
-        let mut tokens = statement.to_vec();
+        // What is to the right of the place being looked at, in canonical form.
+        let mut tail: VecDeque<TokenWithSpan> = VecDeque::with_capacity(statement.len());
         let mut changed = false;
-        for at in (0..tokens.len()).rev() {
-            let Some(head) = head(&tokens, at)? else {
-                continue;
-            };
-            let parts = self.parts(&tokens, head.words.end);
-            let (factor, clauses) = match parts {
-                Err(_) if head.may_be_alias => continue,
-                Ok((_, clauses)) if head.may_be_alias && !clauses.are_of_asof(&tokens) => continue,
-                parts => parts?,
-            };
-            let join = emit(&tokens, &head, factor, &clauses);
-            tokens.splice(head.words.start..clauses.end, join);
-            changed = true;
+        let mut at = statement.len();
+        while at > 0 {
+            at -= 1;
+            if let Some(head) = head(statement, at)? {
+                let skipped = head.words.end - (at + 1);
+                if let Some((join, taken)) = self.join(&head, &tail, skipped)? {
+                    tail.drain(..skipped + taken);
+                    prepend(&mut tail, join);
+                    changed = true;
+                    at = head.words.start;
+                    continue;
+                }
+            }
+            tail.push_front(statement[at].clone());
         }
-        Ok(changed.then_some(tokens))
+        Ok(changed.then(|| tail.into()))
+    }
+
+    /// The join in its one form, and how many tokens of `tail` behind the `skipped` ones it
+    /// takes; `None` if `LT` is an alias.
+    fn join(
+        &self,
+        head: &Head,
+        tail: &VecDeque<TokenWithSpan>,
+        skipped: usize,
+    ) -> Result<Option<(Vec<TokenWithSpan>, usize)>> {
+        let near = reach(tail, skipped);
+        let tokens: Vec<TokenWithSpan> = tail.range(skipped..near).cloned().collect();
+        let all = near == tail.len();
+        let (tokens, (factor, clauses)) = match self.parts(&tokens, 0) {
+            Ok(parts) if all || parts.1.end < tokens.len() => (tokens, parts),
+            Err(_) if head.may_be_alias => return Ok(None),
+            Err(e) if all => return Err(e),
+            // A column may be named `join`.
+            _ => {
+                let tokens: Vec<TokenWithSpan> = tail.range(skipped..).cloned().collect();
+                let parts = self.parts(&tokens, 0)?;
+                (tokens, parts)
+            }
+        };
+        if head.may_be_alias && !clauses.are_of_asof(&tokens) {
+            return Ok(None);
+        }
+        let join = emit(&tokens, head, factor, &clauses);
+        Ok(Some((join, clauses.end)))
     }
 
     /// The joined table and what follows it.
@@ -90,6 +122,31 @@ impl Syntax<'_> {
         let factor = start..start + self.factor(&tokens[start..])?;
         let clauses = self.clauses(tokens, factor.end)?;
         Ok((factor, clauses))
+    }
+}
+
+/// Up to where a join that begins at `from` can reach: through the next `JOIN`, or the end of the
+/// brackets around it. So that a chain of joins is not read to its end for each of them.
+fn reach(tokens: &VecDeque<TokenWithSpan>, from: usize) -> usize {
+    let mut depth = 0usize;
+    let mut after_period = false;
+    for (at, token) in tokens.range(from..).enumerate() {
+        let here = from + at + 1;
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace if depth == 0 => return here,
+            Token::RParen | Token::RBracket | Token::RBrace => depth -= 1,
+            word if depth == 0 && !after_period && is_word(word, "JOIN") => return here,
+            _ => {}
+        }
+        after_period = token.token == Token::Period;
+    }
+    tokens.len()
+}
+
+fn prepend(tail: &mut VecDeque<TokenWithSpan>, tokens: Vec<TokenWithSpan>) {
+    for token in tokens.into_iter().rev() {
+        tail.push_front(token);
     }
 }
 
