@@ -248,12 +248,11 @@ async fn attempt(
 }
 
 fn same_error(ours: &str, theirs: &str) -> bool {
-    let bare = |message: &str| match message.find("at Line: ") {
-        Some(at) => message[..at]
-            .trim_end()
-            .trim_end_matches(['\n', '.'])
-            .to_owned(),
-        None => message.trim_end_matches(['\n', '.']).to_owned(),
+    let bare = |message: &str| {
+        // Of several likely names DataFusion suggests any.
+        let ends = ["at Line: ", "Did you mean"].map(|end| message.find(end));
+        let end = ends.into_iter().flatten().min().unwrap_or(message.len());
+        message[..end].trim_end_matches(['\n', '.', ' ']).to_owned()
     };
     let (ours, theirs) = (bare(ours), bare(theirs));
     ours.contains(&theirs) || theirs.contains(&ours)
