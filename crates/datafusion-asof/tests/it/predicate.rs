@@ -64,6 +64,16 @@ pub(crate) fn predicate(dice: &mut Dice, depth: usize, times: bool) -> Predicate
 }
 
 impl Predicate {
+    /// Whether one of its conjuncts is an inequality of the two times, which `nearest` refuses.
+    pub(crate) fn compares_times(&self) -> bool {
+        use Operand::{LeftTime, RightTime};
+        match self {
+            Self::Compare(LeftTime, op, RightTime) => *op != Operator::NotEq,
+            Self::And(a, b) => a.compares_times() || b.compares_times(),
+            _ => false,
+        }
+    }
+
     /// Three-valued: none is SQL's NULL.
     pub(crate) fn holds(
         &self,
