@@ -25,6 +25,7 @@ use crate::spec::{AsOfJoinType, NullPolicy};
 pub struct AsOfJoinOptions {
     match_condition: Condition,
     on: Vec<Expr>,
+    using: Vec<String>,
     tolerance: Option<Expr>,
     join_type: AsOfJoinType,
     ties: Vec<SortExpr>,
@@ -56,6 +57,7 @@ impl AsOfJoinOptions {
         Self {
             match_condition,
             on: vec![],
+            using: vec![],
             tolerance: None,
             join_type: AsOfJoinType::Left,
             ties: vec![],
@@ -69,6 +71,22 @@ impl AsOfJoinOptions {
     #[must_use]
     pub fn on(mut self, on: Vec<Expr>) -> Self {
         self.on = on;
+        self
+    }
+
+    /// Columns that both sides have under one name: equal in a match, and once in the output,
+    /// where the left column stands. Replaces earlier ones.
+    ///
+    /// ```
+    /// use datafusion::prelude::col;
+    /// use datafusion_asof::AsOfJoinOptions;
+    ///
+    /// let options = AsOfJoinOptions::new(col("t.ts").gt_eq(col("q.ts")))
+    ///     .using(vec!["sym".to_owned()]);
+    /// ```
+    #[must_use]
+    pub fn using(mut self, columns: Vec<String>) -> Self {
+        self.using = columns;
         self
     }
 
@@ -183,6 +201,7 @@ impl DataFrameAsOfExt for DataFrame {
         let on = options.on.into_iter().flat_map(split_conjunction_owned);
         let on = on.map(|conjunct| Located::nowhere(Condition::Predicate(conjunct)));
         builder.on = on.collect();
+        builder.using = options.using.into_iter().map(Located::nowhere).collect();
         builder.tolerance = options.tolerance.map(Located::nowhere);
         builder.ties = options.ties.into_iter().map(Located::nowhere).collect();
         builder.null_policy = options.null_policy;

@@ -3,6 +3,7 @@
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
 //!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
+//! * [`frames`]: names and fill values of `join_asof`.
 //! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
@@ -13,6 +14,7 @@ mod case;
 mod engine;
 mod extremes;
 mod faults;
+mod frames;
 mod fuzz;
 mod generate;
 mod limits;
