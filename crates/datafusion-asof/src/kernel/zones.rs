@@ -48,19 +48,19 @@ impl Bound {
         (exact && same).then_some(Self { domain, op })
     }
 
-    fn from_above(&self) -> bool {
+    fn bounds_from_above(&self) -> bool {
         self.op.direction() == AsOfDirection::Backward
     }
 
     /// What is compared of right rows; NULL passes no limit.
     pub(crate) fn values(&self, column: &ArrayRef) -> Result<Vec<i128>> {
-        let sign = if self.from_above() { 1 } else { -1 };
+        let sign = if self.bounds_from_above() { 1 } else { -1 };
         self.places(Side::Right, column, NEVER, |place| sign * place)
     }
 
     /// The limits of left rows; NULL lets nothing pass.
     pub(crate) fn limits(&self, column: &ArrayRef) -> Result<Vec<i128>> {
-        let sign = if self.from_above() { 1 } else { -1 };
+        let sign = if self.bounds_from_above() { 1 } else { -1 };
         let strict = i128::from(!self.op.allows_equal());
         self.places(Side::Left, column, -NEVER, |place| sign * place - strict)
     }

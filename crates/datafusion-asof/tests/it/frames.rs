@@ -11,7 +11,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion_asof::{AsOfJoinOptions, AsOfJoinType, DataFrameAsOfExt, NullPolicy, WithAsOf};
 
 /// Trades and quotes; B has no quote before its trade, and a quote of A has no size.
-fn frames() -> Result<(DataFrame, DataFrame)> {
+async fn frames() -> Result<(DataFrame, DataFrame)> {
     let ctx = SessionContext::new().with_asof();
     let frame =
         |name: &str, sym: &[&str], ts: &[i64], (third, values): (&str, Vec<Option<i64>>)| {
@@ -35,8 +35,7 @@ fn frames() -> Result<(DataFrame, DataFrame)> {
         &[9, 19, 11],
         ("size", vec![Some(7), None, Some(8)]),
     )?;
-    let table = |name: &str| futures::executor::block_on(ctx.table(name));
-    Ok((table("t")?, table("q")?))
+    Ok((ctx.table("t").await?, ctx.table("q").await?))
 }
 
 fn backward() -> AsOfJoinOptions {
@@ -45,7 +44,7 @@ fn backward() -> AsOfJoinOptions {
 
 /// The join's rows in the order of the trades, as a table.
 async fn table(options: AsOfJoinOptions) -> Result<String> {
-    let (left, right) = frames()?;
+    let (left, right) = frames().await?;
     let joined = left.join_asof(right, options)?;
     let first = joined
         .schema()
@@ -58,7 +57,7 @@ async fn table(options: AsOfJoinOptions) -> Result<String> {
 }
 
 async fn refusal(options: AsOfJoinOptions) -> Result<String> {
-    let (left, right) = frames()?;
+    let (left, right) = frames().await?;
     Ok(left
         .join_asof(right, options)
         .map(|_| ())

@@ -151,9 +151,10 @@ fn text(dice: &mut Dice) -> String {
         let words: Vec<String> = (0..dice.below(40)).map(|_| random(dice)).collect();
         return words.join(" ");
     }
-    let mut words = split(*dice.pick(&STATEMENTS));
+    let statement = |dice: &mut Dice| split(STATEMENTS[dice.below(STATEMENTS.len())]);
+    let mut words = statement(dice);
     if dice.percent(10) {
-        words.extend(split(*dice.pick(&STATEMENTS)));
+        words.extend(statement(dice));
     }
     for _ in 0..dice.below(4) {
         let at = dice.below(words.len());

@@ -67,6 +67,7 @@ pub(super) fn head(tokens: &[TokenWithSpan], at: usize) -> Result<Option<Head>> 
     }))
 }
 
+#[derive(Clone, Copy)]
 enum Way {
     Before,
     After,
