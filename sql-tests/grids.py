@@ -380,6 +380,10 @@ def distances():
         q = {"keys": KEY, "op": op}
         where = lambda l, r, t=tolerance: abs(l["ts"] - r["ts"]) <= t
         queries.append(query(kind, LEFT, RIGHT, {**q, "where": where}, on=[text], duckdb=duckdb))
+    # Exclusive limits are predicates, not tolerances.
+    for (text, op), kind in product([("l.ts - r.ts < 2", ">="), ("r.ts > l.ts - 2", ">"), ("r.ts - l.ts < 2", "<=")], ["LEFT", "RIGHT", "SEMI"]):
+        q = {"keys": KEY, "op": op, "where": lambda l, r: abs(l["ts"] - r["ts"]) < 2}
+        queries.append(query(kind, LEFT, RIGHT, q, on=[text]))
     return write("distances", "A limit on the distance written as a predicate is a tolerance.", SETUP, queries)
 
 

@@ -32,6 +32,16 @@ pub fn test_files() -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The files that the project's README names as proof of what it says, relative to the corpus.
+pub fn files_named_in_readme() -> io::Result<Vec<PathBuf>> {
+    let readme = fs::read_to_string("../README.md")?;
+    let code = readme.split('`').skip(1).step_by(2);
+    Ok(code
+        .filter(|code| code.ends_with(".slt"))
+        .map(PathBuf::from)
+        .collect())
+}
+
 /// Runs `file` under `profile` in a session and a scratch folder (below `scratch`) of its own.
 pub fn run(file: &Path, profile: Profile, scratch: &Path) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::create(file, profile, scratch)?;

@@ -9,5 +9,5 @@ mod format;
 mod profile;
 mod tables;
 
-pub use corpus::{complete, run, test_files};
+pub use corpus::{complete, files_named_in_readme, run, test_files};
 pub use profile::{Profile, profiles_of};

@@ -1,10 +1,11 @@
-//! `cargo test -p sql-tests`: one trial per file and profile, named `slt::<profile>::<path>`.
+//! One trial per file and profile, named `slt::<profile>::<path>`, and one for what the
+//! README names.
 //! `-- --complete <filter>` rewrites the expected output of the files whose path has `<filter>`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Where runs write: below cargo's target folder.
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
         Ok(files) => files,
         Err(error) => return fail(&format!("cannot list the corpus: {error}")),
     };
-    let trials = files
+    let mut trials: Vec<Trial> = files
         .iter()
         .flat_map(|file| {
             sql_tests::profiles_of(file).iter().map(move |&profile| {
@@ -33,7 +34,20 @@ fn main() -> ExitCode {
             })
         })
         .collect();
+    trials.push(Trial::test("readme", move || proofs_exist(&files)));
     libtest_mimic::run(&Arguments::from_iter(args), trials).exit_code()
+}
+
+/// What the README promises, it promises by the name of a file.
+fn proofs_exist(files: &[PathBuf]) -> Result<(), Failed> {
+    let named = sql_tests::files_named_in_readme()?;
+    if named.is_empty() {
+        return Err("README.md names no file of the corpus".into());
+    }
+    match named.iter().find(|named| !files.contains(named)) {
+        Some(missing) => Err(format!("README.md names {}", missing.display()).into()),
+        None => Ok(()),
+    }
 }
 
 fn complete(filter: &str) -> ExitCode {

@@ -183,9 +183,12 @@ impl AsOfJoinExec {
 
     fn time_orders(&self) -> Result<[LexOrdering; 2]> {
         let condition = &self.matching.spec.match_condition;
+        // Where NULLs come matters only inside of lists and structs, which compare with them
+        // first; elsewhere it is as in DataFusion's default order, so that it is found declared.
+        let nested = condition.left.data_type(&self.left.schema())?.is_nested();
         let options = match condition.op.direction() {
-            AsOfDirection::Backward => SortOptions::new(false, false),
-            AsOfDirection::Forward => SortOptions::new(true, true),
+            AsOfDirection::Backward => SortOptions::new(false, nested),
+            AsOfDirection::Forward => SortOptions::new(true, !nested),
             AsOfDirection::Nearest => return exec_err!("nearest merges in no order"),
         };
         let place_options = SortOptions::new(options.descending, false);

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Float64Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
     TimeUnit,
 };
+use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{Result, plan_err};
 
 use super::domain::{Repr, Step, TimeDomain, float_of_key, split_int_float};
@@ -124,16 +125,26 @@ fn checked(nanos: i128) -> Result<u128> {
 }
 
 fn unfit<T>(constant: &ArrayRef, wanted: &str) -> Result<T> {
-    plan_err!(
-        "TOLERANCE of type {} does not fit the as-of values: write {wanted}",
-        constant.data_type()
-    )
+    let what = match constant.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            format!("'{}'", array_value_to_string(constant, 0)?)
+        }
+        other => format!("of type {other}"),
+    };
+    plan_err!("TOLERANCE {what} does not fit the as-of values: write {wanted}")
 }
 
 /// A constant span of time in nanoseconds; `None` if it is no span.
 fn nanos(constant: &ArrayRef) -> Result<Option<i128>> {
     match constant.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let text = array_value_to_string(constant, 0)?;
+            if text.trim().parse::<f64>().is_ok() {
+                // Arrow would take it for months.
+                return plan_err!(
+                    "TOLERANCE '{text}' has no unit: write it as in '5 seconds', or a number"
+                );
+            }
             match cast(constant, &DataType::Interval(IntervalUnit::MonthDayNano)) {
                 Ok(interval) if interval.is_valid(0) => nanos(&interval),
                 _ => unfit(constant, "an interval, as in INTERVAL '5 seconds'"),

@@ -83,13 +83,21 @@ fn comparable(left: &DataType, right: &DataType) -> Result<(DataType, DataType)>
         return refused();
     }
     let coercer = BinaryTypeCoercer::new(plain_left, &Operator::GtEq, plain_right);
-    match coercer.get_input_types() {
-        Ok((to_left, to_right))
-            if is_orderable(&to_left) && TimeDomain::try_new(&to_left, &to_right).is_ok() =>
-        {
-            Ok((to_left, to_right))
-        }
-        _ => refused(),
+    let Ok((to_left, to_right)) = coercer.get_input_types() else {
+        return refused();
+    };
+    // Seconds beside a text stay seconds: nanoseconds cannot hold as many years.
+    let least_changed = [
+        (plain_left, &to_right),
+        (&to_left, plain_right),
+        (&to_left, &to_right),
+    ];
+    let fits = |types: &(&DataType, &DataType)| {
+        is_orderable(types.0) && TimeDomain::try_new(types.0, types.1).is_ok()
+    };
+    match least_changed.into_iter().find(fits) {
+        Some((to_left, to_right)) => Ok((to_left.clone(), to_right.clone())),
+        None => refused(),
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::common::{
 };
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::Sort;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder};
 
 use super::align::{Operand, align_keys, align_times};
@@ -48,6 +49,11 @@ pub(crate) fn locate(error: DataFusionError, at: Option<Location>) -> DataFusion
         DataFusionError::NotImplemented(message) if !message.contains(" at Line: ") => {
             DataFusionError::NotImplemented(format!("{message}{at}"))
         }
+        DataFusionError::Diagnostic(diagnostic, inner) if diagnostic.span.is_none() => {
+            DataFusionError::Diagnostic(diagnostic, Box::new(locate(*inner, Some(at))))
+        }
+        // Of a literal that cannot be read.
+        DataFusionError::ArrowError(error, _) => DataFusionError::Plan(format!("{error}{at}")),
         other => other,
     }
 }
@@ -219,21 +225,22 @@ impl AsOfJoinBuilder {
         };
 
         // A predicate on one side filters that side where rows it refuses do not come out.
-        let (mut left, mut right) = (self.left, self.right);
-        let mut rest = vec![];
+        let (mut of_left, mut of_right, mut rest) = (vec![], vec![], vec![]);
         for Located { value, .. } in sorted.predicates {
             let (predicate, side) = value;
             match side {
-                Side::Left if !join_type.keeps_unmatched_left() => {
-                    left = LogicalPlanBuilder::from(left).filter(predicate)?.build()?;
-                }
+                Side::Left if !join_type.keeps_unmatched_left() => of_left.push(predicate),
                 Side::Right | Side::Neither if !join_type.keeps_unmatched_right() => {
-                    right = LogicalPlanBuilder::from(right).filter(predicate)?.build()?;
+                    of_right.push(predicate);
                 }
                 _ => rest.push(predicate),
             }
         }
-        spec.filter = rest.into_iter().reduce(Expr::and);
+        spec.filter = conjunction(rest);
+        let (left, right) = (
+            filtered(self.left, of_left)?,
+            filtered(self.right, of_right)?,
+        );
         let node = AsOfJoinNode::try_new(Arc::new(left), Arc::new(right), spec)
             .map_err(|e| locate(e, at))?;
         with_merged(node, &merged)
@@ -250,7 +257,7 @@ impl AsOfJoinBuilder {
         let resolved = sides
             .resolve(expr)
             .and_then(|expr| match sides.read_by(&expr) {
-                Side::Right => Ok(expr),
+                Side::Right => sides.check_types(&expr).map(|()| expr),
                 _ => plan_err!(
                     "TIES BY orders right rows, but {expr} does not read the right side alone"
                 ),
@@ -260,6 +267,13 @@ impl AsOfJoinBuilder {
             expr,
             options: SortOptions::new(!asc, nulls_first),
         })
+    }
+}
+
+fn filtered(plan: LogicalPlan, predicates: Vec<Expr>) -> Result<LogicalPlan> {
+    match conjunction(predicates) {
+        Some(predicate) => LogicalPlanBuilder::from(plan).filter(predicate)?.build(),
+        None => Ok(plan),
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `l = r`, `l IS NOT DISTINCT FROM r` | a key |
 //! | the written match condition; without one, the one comparison of the two sides | the condition on time |
-//! | `r.ts >= l.ts - X`, `l.ts - r.ts <= X` and the like | a tolerance |
+//! | `r.ts >= l.ts - X`, `l.ts - r.ts <= X` and the like | a tolerance, where exactly that |
 //! | anything else | a predicate on candidates |
 //!
 //! Without any condition on time the two inputs may each have one declared time order
@@ -12,13 +12,17 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Column, DFSchema, HashSet, Result, ScalarValue, plan_datafusion_err, plan_err,
+};
 use datafusion::logical_expr::expr_rewriter::normalize_col_with_schemas_and_ambiguity_check;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::builder::{Condition, Located, Location, locate};
 use super::declared_time::declared_time;
-use super::distance::as_distance;
+use super::distance::{as_distance, limits_distance};
 use crate::spec::{AsOfKey, MatchCondition, MatchOp, Side};
 
 const HOW_TO_WRITE: &str = "write MATCH_CONDITION (l.ts >= r.ts), or ON … AND l.ts >= r.ts";
@@ -42,6 +46,17 @@ impl<'a> Sides<'a> {
         normalize_col_with_schemas_and_ambiguity_check(expr, schemas, &[])
     }
 
+    /// Whether the operands within a resolved expression fit: DataFusion would find out later,
+    /// and not know the place.
+    pub(super) fn check_types(&self, expr: &Expr) -> Result<()> {
+        let open = |part: &Expr| Ok(matches!(part, Expr::Placeholder(_)));
+        if !expr.exists(open)? {
+            let both = self.left.schema().join(self.right.schema())?;
+            ExprSimplifier::new(SimplifyContext::default()).coerce(expr.clone(), &both)?;
+        }
+        Ok(())
+    }
+
     /// Which inputs a resolved expression reads.
     pub(super) fn read_by(&self, expr: &Expr) -> Side {
         let columns = expr.column_refs();
@@ -63,6 +78,7 @@ impl<'a> Sides<'a> {
     }
 
     fn check_boolean(&self, expr: &Expr) -> Result<()> {
+        self.check_types(expr)?;
         let both = self.left.schema().join(self.right.schema())?;
         match expr.get_type(&both)? {
             DataType::Boolean | DataType::Null => Ok(()),
@@ -251,8 +267,13 @@ impl<'a> Conditions<'a> {
 
     /// The columns of QuestDB's `ON (…)` as keys.
     pub(super) fn take_key_columns(&mut self, columns: Vec<Located<String>>) -> Result<()> {
+        let mut names = HashSet::new();
         for name in columns {
             let at = name.at;
+            if !names.insert(name.value.clone()) {
+                let twice = plan_datafusion_err!("ON names column {} twice", name.value);
+                return Err(locate(twice, at));
+            }
             let (left, right) = self.column_pair(name, "ON")?;
             self.key(Expr::Column(left), Expr::Column(right), at);
         }
@@ -341,6 +362,14 @@ impl<'a> Conditions<'a> {
             let checked = self.sides.check_boolean(&value.0);
             checked.map_err(|e| locate(e, *at))?;
         }
+        let MatchCondition { left, right, .. } = &condition.value;
+        let times = [(left, condition.at), (right, condition.at)].into_iter();
+        let keys = self.keys.iter();
+        let keys = keys.flat_map(|key| [&key.value.left, &key.value.right].map(|e| (e, key.at)));
+        for (operand, at) in times.chain(keys) {
+            let checked = self.sides.check_types(operand);
+            checked.map_err(|e| locate(e, at))?;
+        }
         Ok(Sorted {
             keys: self.keys,
             condition,
@@ -381,9 +410,7 @@ impl<'a> Conditions<'a> {
             .collect();
         let others_limit = |(i, condition): &&(usize, MatchCondition<Expr>)| {
             comparisons.iter().all(|(other, _)| {
-                other == i
-                    || as_distance(&self.predicates[*other].value.0, condition, self.sides)
-                        .is_some()
+                other == i || limits_distance(&self.predicates[*other].value.0, condition)
             })
         };
         let chosen: Vec<_> = comparisons.iter().filter(others_limit).collect();
@@ -415,9 +442,11 @@ impl<'a> Conditions<'a> {
             );
             return Err(locate(no_comparison, *at));
         }
+        let keys = || self.keys.iter().map(|key| &key.value);
+        let is = |expr: &Expr, column: &Column| *expr == Expr::Column(column.clone());
         match (
-            declared_time(self.sides.left),
-            declared_time(self.sides.right),
+            declared_time(self.sides.left, |c| keys().any(|key| is(&key.left, c))),
+            declared_time(self.sides.right, |c| keys().any(|key| is(&key.right, c))),
         ) {
             (Some(left), Some(right)) => Ok(condition(
                 &Expr::Column(left),

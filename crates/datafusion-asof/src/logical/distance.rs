@@ -2,7 +2,7 @@
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -23,7 +23,11 @@ pub(super) fn constant(expr: Expr, domain: &TimeDomain) -> Result<Expr> {
     }
     let simplifier = ExprSimplifier::new(SimplifyContext::default());
     let coerced = simplifier.coerce(expr, &DFSchema::empty())?;
-    match simplifier.simplify(coerced)? {
+    let simplified = simplifier.simplify(coerced).map_err(|e| {
+        // An error of a cast has no place of its own.
+        plan_datafusion_err!("TOLERANCE has no value: {}", e.find_root())
+    })?;
+    match simplified {
         Expr::Literal(value, metadata) => {
             Tolerance::try_new(domain, &value.to_array()?)?;
             Ok(Expr::Literal(value, metadata))
@@ -32,60 +36,90 @@ pub(super) fn constant(expr: Expr, domain: &TimeDomain) -> Result<Expr> {
     }
 }
 
-/// The distance of a predicate that limits how far apart the two as-of values are.
+/// A predicate that limits how far apart the two as-of values are.
 ///
 /// With `earlier` and `later` the operands in the direction of the condition:
 /// `later - earlier <= X`, `earlier >= later - X`, `later <= earlier + X`, and their mirror
-/// images. Only where it is the same to the last unit: constants not negative, of whole units
-/// of the as-of values, of one type on both sides. Everything else stays a predicate.
+/// images; or the same with `<`.
+struct Limit<'a> {
+    earlier: &'a Expr,
+    later: &'a Expr,
+    distance: Expr,
+    inclusive: bool,
+    /// Whether it is the difference that is compared.
+    is_difference: bool,
+}
+
+impl<'a> Limit<'a> {
+    fn read(predicate: &Expr, condition: &'a MatchCondition<Expr>) -> Option<Self> {
+        let (later, earlier) = match condition.op.direction() {
+            AsOfDirection::Backward => (&condition.left, &condition.right),
+            AsOfDirection::Forward => (&condition.right, &condition.left),
+            AsOfDirection::Nearest => return None,
+        };
+        let (left, op, right) = comparison(predicate)?;
+        let (less, greater) = match op {
+            MatchOp::LtEq | MatchOp::Lt => (left, right),
+            _ => (right, left),
+        };
+        let arithmetic = |expr: &Expr, wanted: Operator| match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == wanted => {
+                Some((left.as_ref().clone(), right.as_ref().clone()))
+            }
+            _ => None,
+        };
+        let (distance, is_difference) =
+            if let Some((minuend, subtrahend)) = arithmetic(less, Operator::Minus) {
+                if minuend == *later && subtrahend == *earlier {
+                    // later - earlier <= X
+                    (greater.clone(), true)
+                } else if minuend == *later && greater == earlier {
+                    // later - X <= earlier
+                    (subtrahend, false)
+                } else {
+                    return None;
+                }
+            } else if let Some((a, b)) = arithmetic(greater, Operator::Plus)
+                && less == later
+            {
+                // later <= earlier + X
+                match (a == *earlier, b == *earlier) {
+                    (true, _) => (b, false),
+                    (_, true) => (a, false),
+                    _ => return None,
+                }
+            } else {
+                return None;
+            };
+        Some(Self {
+            earlier,
+            later,
+            distance,
+            inclusive: op.allows_equal(),
+            is_difference,
+        })
+    }
+}
+
+/// Whether a predicate limits how far apart the two as-of values are.
+pub(super) fn limits_distance(predicate: &Expr, condition: &MatchCondition<Expr>) -> bool {
+    Limit::read(predicate, condition).is_some()
+}
+
+/// The limit as a tolerance, where it is the same to the last unit: constants not negative, of
+/// whole units of the as-of values, of one type on both sides. Any other stays a predicate.
 pub(super) fn as_distance(
     predicate: &Expr,
     condition: &MatchCondition<Expr>,
     sides: Sides<'_>,
 ) -> Option<Expr> {
-    let (later, earlier) = match condition.op.direction() {
-        AsOfDirection::Backward => (&condition.left, &condition.right),
-        AsOfDirection::Forward => (&condition.right, &condition.left),
-        AsOfDirection::Nearest => return None,
-    };
-    let (less, greater) = match comparison(predicate)? {
-        (less, MatchOp::LtEq, greater) | (greater, MatchOp::GtEq, less) => (less, greater),
-        _ => return None,
-    };
-    let arithmetic = |expr: &Expr, wanted: Operator| match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == wanted => {
-            Some((left.as_ref().clone(), right.as_ref().clone()))
-        }
-        _ => None,
-    };
-    let written = if let Some((minuend, subtrahend)) = arithmetic(less, Operator::Minus) {
-        if minuend == *later && subtrahend == *earlier {
-            // later - earlier <= X
-            (greater.clone(), true)
-        } else if minuend == *later && greater == earlier {
-            // later - X <= earlier
-            (subtrahend, false)
-        } else {
-            return None;
-        }
-    } else if let Some((a, b)) = arithmetic(greater, Operator::Plus)
-        && less == later
-    {
-        // later <= earlier + X
-        match (a == *earlier, b == *earlier) {
-            (true, _) => (b, false),
-            (_, true) => (a, false),
-            _ => return None,
-        }
-    } else {
-        return None;
-    };
-    let (distance, is_difference) = written;
-    let data_type = sides.type_of(later).ok()?;
-    if data_type != sides.type_of(earlier).ok()? {
+    let limit = Limit::read(predicate, condition)?;
+    let data_type = sides.type_of(limit.later).ok()?;
+    if !limit.inclusive || data_type != sides.type_of(limit.earlier).ok()? {
         return None;
     }
-    let Expr::Literal(value, _) = folded(distance)? else {
+    let is_difference = limit.is_difference;
+    let Expr::Literal(value, _) = folded(limit.distance)? else {
         return None;
     };
     let same = match (&data_type, &value) {

@@ -1,6 +1,6 @@
 //! The marker call in a match condition: what sqlparser's form has no room for.
 //!
-//! `__asof('words', m or NULL [, tolerance] [ORDER BY ties])`, as [`tokens`](super::tokens)
+//! `asof__('words', m or NULL [, tolerance] [ORDER BY ties])`, as [`tokens`](super::tokens)
 //! writes it. The words are a kind, `lt` for `LT JOIN` and `ignore` for IGNORE NULLS.
 
 use datafusion::common::{Result, plan_datafusion_err};

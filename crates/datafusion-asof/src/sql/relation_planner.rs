@@ -4,6 +4,9 @@
 //! in it is planned here: the factors of the join through DataFusion again, so that tables,
 //! subqueries, CTEs and scopes are its business, and the conditions by the builder.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
 use datafusion::common::{
     DFSchema, Result, not_impl_datafusion_err, plan_datafusion_err, plan_err,
 };
@@ -14,9 +17,9 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::sql::planner::NullOrdering;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
     JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByExpr, OrderByOptions, Spanned,
-    TableFactor, TableWithJoins,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::marker;
@@ -92,10 +95,7 @@ fn nested(relation: TableFactor, joins: Vec<Join>) -> TableFactor {
     }
 }
 
-fn planned(
-    plan: LogicalPlan,
-    alias: Option<datafusion::sql::sqlparser::ast::TableAlias>,
-) -> Result<RelationPlanning> {
+fn planned(plan: LogicalPlan, alias: Option<ast::TableAlias>) -> Result<RelationPlanning> {
     Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
         plan, alias,
     ))))
@@ -126,7 +126,13 @@ fn plan_join(
             return Err(locate(error, right_at));
         }
     }
-    let schema = left.schema().join(right.schema())?;
+    let schema = left.schema().join(right.schema()).map_err(|e| {
+        let clash = plan_datafusion_err!(
+            "both sides of an ASOF JOIN have columns of one name: give one side an alias ({})",
+            e.strip_backtrace()
+        );
+        locate(clash, right_at)
+    })?;
     let mut conditions = ConditionPlanner {
         context,
         schema: &schema,
@@ -151,7 +157,7 @@ fn plan_join(
             }
             None => {
                 let mut conjuncts = vec![];
-                split(condition, &mut conjuncts);
+                split(repaired(condition), &mut conjuncts);
                 let planned = conjuncts.into_iter().map(|c| conditions.condition(c));
                 on = planned.collect::<Result<_>>()?;
             }
@@ -206,7 +212,17 @@ struct ConditionPlanner<'a> {
 impl ConditionPlanner<'_> {
     fn expr(&mut self, expr: Expr) -> Result<Located<datafusion::logical_expr::Expr>> {
         let at = location(expr.span()).or(self.at);
-        let value = self.context.sql_to_expr(expr, self.schema)?;
+        let value = self.context.sql_to_expr(expr, self.schema);
+        let value = value.map_err(|e| {
+            if e.to_string().contains("Invalid function 'nearest'") {
+                let misplaced = plan_datafusion_err!(
+                    "nearest(l.ts, r.ts) is a condition on time, not a value: write it in \
+                     MATCH_CONDITION, or in ON as one of the conditions between AND"
+                );
+                return locate(misplaced, at);
+            }
+            locate(e, at)
+        })?;
         Ok(Located { value, at })
     }
 
@@ -269,14 +285,36 @@ fn split(condition: Expr, conjuncts: &mut Vec<Expr>) {
             split(*right, conjuncts);
         }
         Expr::Nested(inner) => split(*inner, conjuncts),
-        Expr::IsNotDistinctFrom(a, b) if is_logical(&b) => {
-            split(with_first(*b, Expr::IsNotDistinctFrom, a), conjuncts);
-        }
-        Expr::IsDistinctFrom(a, b) if is_logical(&b) => {
-            split(with_first(*b, Expr::IsDistinctFrom, a), conjuncts);
-        }
         other => conjuncts.push(other),
     }
+}
+
+/// sqlparser reads `a IS NOT DISTINCT FROM b AND c` as `a IS NOT DISTINCT FROM (b AND c)`,
+/// which no one can have meant: here as everywhere else AND binds less.
+fn repaired(mut condition: Expr) -> Expr {
+    struct Repair;
+    impl VisitorMut for Repair {
+        type Break = Infallible;
+
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+            type Compare = fn(Box<Expr>, Box<Expr>) -> Expr;
+            let compare: Compare = match expr {
+                Expr::IsNotDistinctFrom(_, b) if is_logical(b) => Expr::IsNotDistinctFrom,
+                Expr::IsDistinctFrom(_, b) if is_logical(b) => Expr::IsDistinctFrom,
+                _ => return ControlFlow::Continue(()),
+            };
+            let null = Expr::Value(ast::Value::Null.into());
+            *expr = match std::mem::replace(expr, null) {
+                Expr::IsNotDistinctFrom(a, b) | Expr::IsDistinctFrom(a, b) => {
+                    with_first(*b, compare, a)
+                }
+                other => other,
+            };
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = condition.visit(&mut Repair);
+    condition
 }
 
 fn is_logical(expr: &Expr) -> bool {
@@ -289,8 +327,7 @@ fn is_logical(expr: &Expr) -> bool {
     )
 }
 
-/// sqlparser reads `a IS NOT DISTINCT FROM b AND c` as `a IS NOT DISTINCT FROM (b AND c)`:
-/// gives `a` back to the first operand alone.
+/// Compares `a` with the first operand alone.
 fn with_first(expr: Expr, compare: fn(Box<Expr>, Box<Expr>) -> Expr, a: Box<Expr>) -> Expr {
     match expr {
         Expr::BinaryOp { left, op, right }

@@ -34,7 +34,7 @@ const STATEMENTS: [&str; 22] = [
     "SELECT (SELECT max(q.v) FROM t ASOF JOIN q ON t.ts >= q.ts TOLERANCE INTERVAL '3 days') AS asof",
     "EXPLAIN SELECT * FROM t ASOF JOIN q ON t.ts >= q.ts ASOF JOIN q r ON t.ts >= r.ts RESPECT NULLS",
     "CREATE VIEW w AS SELECT t.k FROM t SEMI ASOF JOIN q ON t.ts <= q.ts",
-    "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (__asof('left lt', t.ts > q.ts, 5 ORDER BY q.v)) ON t.k = q.k)",
+    "SELECT * FROM (t ASOF JOIN q MATCH_CONDITION (asof__('left lt', t.ts > q.ts, 5 ORDER BY q.v)) ON t.k = q.k)",
     "COPY (SELECT * FROM t ASOF JOIN q ON t.ts >= q.ts) TO 'x.csv'",
     "PREPARE p(INT) AS SELECT * FROM t ASOF JOIN q ON t.ts >= q.ts AND q.v > $1 TOLERANCE $1",
     "SELECT t.k, count(*) AS n FROM t JOIN q ON t.k = q.k AND t.ts >= q.ts GROUP BY t.k HAVING count(*) > 1",
@@ -73,7 +73,7 @@ const PIECES: [&str; 84] = [
     "BY",
     "ORDER",
     "nearest",
-    "__asof",
+    "asof__",
     "SELECT",
     "FROM",
     "WHERE",
@@ -136,12 +136,17 @@ const PIECES: [&str; 84] = [
     "\u{1F600}\u{0}",
 ];
 
-const DIALECTS: [Dialect; 5] = [
+const DIALECTS: [Dialect; 10] = [
     Dialect::Generic,
     Dialect::PostgreSQL,
     Dialect::MySQL,
     Dialect::BigQuery,
     Dialect::DuckDB,
+    Dialect::Snowflake,
+    Dialect::ClickHouse,
+    Dialect::Hive,
+    Dialect::MsSQL,
+    Dialect::Ansi,
 ];
 
 /// A text made of the pieces, or of a statement with a few of its tokens lost, doubled, moved or replaced.
@@ -372,7 +377,10 @@ async fn try_deep_texts() -> Result<()> {
         // The token pass alone.
         drop(rewrite_sql(&text, Dialect::Generic));
     }
-    // A long chain is a good query.
+    // A long condition is a good query, and so is a long chain.
+    let condition: String = (0..300).map(|i| format!(" AND q.v <> {i}")).collect();
+    let sql = format!("SELECT * FROM t ASOF JOIN q ON t.ts >= q.ts{condition}");
+    ctx.asof_plan(&sql).await?;
     let chain: String = (0..200)
         .map(|i| format!("ASOF JOIN q q{i} ON t.k = q{i}.k AND t.ts >= q{i}.ts "))
         .collect();

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::duration::{duration_word, unit_name};
 use super::{Syntax, is_word, location, next_significant, significant};
@@ -165,7 +165,34 @@ impl Syntax<'_> {
                 break;
             }
         }
+        self.refuse_more_condition(tokens, &clauses)?;
         Ok(clauses)
+    }
+
+    /// What follows the last clause must not go on with the condition before it: once the
+    /// clauses are taken out, `ON a > b TOLERANCE 5s OR c` would read as `ON a > b OR c`.
+    fn refuse_more_condition(&self, tokens: &[TokenWithSpan], clauses: &Clauses) -> Result<()> {
+        let Some(constraint) = &clauses.constraint else {
+            return Ok(());
+        };
+        let Some(next) = next_significant(tokens, clauses.end) else {
+            return Ok(());
+        };
+        if constraint.end == clauses.end || !is_word(&tokens[constraint.start].token, "ON") {
+            return Ok(());
+        }
+        let condition = &tokens[constraint.start + 1..constraint.end];
+        let joined = [condition, &tokens[clauses.end..]].concat();
+        let extent = self.extent(&joined, |parser| parser.parse_expr());
+        if extent.is_ok_and(|extent| extent <= condition.len()) {
+            return Ok(());
+        }
+        let more = plan_datafusion_err!(
+            "{} cannot follow the clauses behind an ASOF JOIN: write what belongs to the \
+             condition before them",
+            tokens[next].token
+        );
+        Err(locate(more, location(tokens[next].span)))
     }
 
     /// The expression of a tolerance, and where it ends.
@@ -181,18 +208,41 @@ impl Syntax<'_> {
             );
             return Err(locate(missing, here));
         };
+        let span = tokens[first].span;
+        let at_first = |e| locate(e, location(span));
+        if tokens[first].token == Token::Minus
+            && let Some(number) = next_significant(tokens, first + 1)
+            && duration_word(&tokens[number..]).is_some()
+        {
+            return Err(at_first(plan_datafusion_err!(
+                "TOLERANCE must not be negative"
+            )));
+        }
         if let Some((number, unit, length)) = duration_word(&tokens[first..]) {
-            let span = tokens[first].span;
-            let unit = unit_name(&unit).map_err(|e| locate(e, location(span)))?;
-            let interval = [
-                Token::make_keyword("INTERVAL"),
-                Token::Whitespace(Whitespace::Space),
-                Token::SingleQuotedString(format!("{number} {unit}")),
-            ];
-            let interval = interval.map(|token| TokenWithSpan::new(token, span));
-            return Ok((interval.to_vec(), first + length));
+            let unit = unit_name(&unit).map_err(at_first)?;
+            if !number.bytes().all(|c| c.is_ascii_digit() || c == b'.') {
+                return Err(at_first(plan_datafusion_err!(
+                    "{number} is no number of {unit}: write digits, as in 250ms or 1.5h"
+                )));
+            }
+            // A text, because how an INTERVAL is written depends on the dialect.
+            let interval = Token::SingleQuotedString(format!("{number} {unit}"));
+            let interval = TokenWithSpan::new(interval, span);
+            return Ok((vec![interval], first + length));
         }
         let end = first + self.last_extent(&tokens[first..], |parser| parser.parse_expr())?;
+        if let (Token::Number(number, _), Some(next)) =
+            (&tokens[first].token, next_significant(tokens, end))
+            && end == first + 1
+            && let Token::Word(unit) = &tokens[next].token
+            && unit_name(&unit.value).is_ok()
+        {
+            let apart = plan_datafusion_err!(
+                "a unit stands right behind its number: write TOLERANCE {number}{}",
+                unit.value
+            );
+            return Err(locate(apart, location(tokens[next].span)));
+        }
         Ok((tokens[first..end].to_vec(), end))
     }
 }
@@ -218,7 +268,18 @@ fn goes_on(token: &Token) -> bool {
 
 /// Whether the token can only follow a join that is complete.
 fn ends_join(token: &Token) -> bool {
-    const ENDS: [&str; 20] = [
+    const ENDS: [&str; 31] = [
+        "NATURAL",
+        "GLOBAL",
+        "FETCH",
+        "FOR",
+        "WINDOW",
+        "SORT",
+        "CLUSTER",
+        "DISTRIBUTE",
+        "RETURNING",
+        "MINUS",
+        "LATERAL",
         "WHERE",
         "GROUP",
         "HAVING",

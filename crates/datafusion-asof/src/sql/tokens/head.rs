@@ -166,9 +166,10 @@ fn in_clause(tokens: &[TokenWithSpan], last: usize) -> bool {
 }
 
 /// Words behind which a table or an expression begins, or goes on.
-const BEFORE_TABLE: [&str; 15] = [
+const BEFORE_TABLE: [&str; 29] = [
     "FROM", "JOIN", "AS", "LATERAL", "ONLY", "INTO", "UPDATE", "TABLE", "USING", "ON", "AND", "OR",
-    "NOT", "SELECT", "IS",
+    "NOT", "SELECT", "IS", "LIKE", "ILIKE", "RLIKE", "REGEXP", "TO", "BETWEEN", "ESCAPE", "XOR",
+    "DIV", "CASE", "WHEN", "THEN", "ELSE", "DISTINCT",
 ];
 
 /// Whether a table, with or without alias, or the clauses of a join can end with the token.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! where `…` is `m` itself if nothing else has to be said, and otherwise the marker call
-//! `__asof('words', m or NULL [, t] [ORDER BY s, …])`, which the relation planner reads. Its
+//! `asof__('words', m or NULL [, t] [ORDER BY s, …])`, which the relation planner reads. Its
 //! words are the kind, `lt` and `ignore`.
 //!
 //! Joins are taken from the right to the left, so that what follows a join is already in the
@@ -33,7 +33,7 @@ use clauses::Clauses;
 use head::{Head, head};
 
 /// The function that carries what sqlparser's form has no room for.
-pub(super) const MARKER: &str = "__asof";
+pub(super) const MARKER: &str = "asof__";
 
 /// Whether a word of as-of joins occurs at all: if not, nothing here concerns the text.
 pub(super) fn mention_asof(tokens: &[TokenWithSpan]) -> bool {
