@@ -39,7 +39,7 @@ fn declared_order(plan: &LogicalPlan) -> Vec<Column> {
         LogicalPlan::Limit(limit) => declared_order(&limit.input),
         LogicalPlan::SubqueryAlias(alias) => {
             let names = alias.input.schema();
-            renamed(declared_order(&alias.input), &alias.schema, |column| {
+            renamed(&declared_order(&alias.input), &alias.schema, |column| {
                 names.maybe_index_of_column(column)
             })
         }
@@ -49,7 +49,7 @@ fn declared_order(plan: &LogicalPlan) -> Vec<Column> {
                 expr => *expr == Expr::Column(column.clone()),
             };
             let order = declared_order(&projection.input);
-            renamed(order, &projection.schema, |column| {
+            renamed(&order, &projection.schema, |column| {
                 let mut exprs = projection.expr.iter();
                 exprs.position(|expr| is_column(expr, column))
             })
@@ -59,7 +59,7 @@ fn declared_order(plan: &LogicalPlan) -> Vec<Column> {
                 return vec![];
             };
             let order = declared_by(table.as_ref());
-            renamed(order, &scan.projected_schema, |column| {
+            renamed(&order, &scan.projected_schema, |column| {
                 scan.projected_schema
                     .index_of_column_by_name(None, &column.name)
             })
@@ -79,7 +79,7 @@ fn declared_order(plan: &LogicalPlan) -> Vec<Column> {
 
 /// An order under the names of a schema, up to the first column that is not in it.
 fn renamed(
-    order: Vec<Column>,
+    order: &[Column],
     schema: &DFSchemaRef,
     place: impl Fn(&Column) -> Option<usize>,
 ) -> Vec<Column> {
