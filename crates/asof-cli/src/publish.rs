@@ -97,9 +97,9 @@ struct HeldState {
 
 #[derive(Debug)]
 enum HeldFile {
-    /// A small file, in memory.
+    /// An empty file.
     Put(Arc<dyn ObjectStore>, Path, PutPayload, PutOptions),
-    /// A larger one, whose parts its store already has.
+    /// A file whose parts its store already has.
     Upload(Upload),
 }
 
@@ -202,6 +202,24 @@ impl ObjectStore for HoldingStore {
         // Conditional writes must be answered at once, and no file writer uses them.
         if options.mode != PutMode::Overwrite {
             return self.inner.put_opts(location, payload, options).await;
+        }
+        // A small file too is stored before it is published, so that a full disk is noticed
+        // while no file is visible yet. An upload without a byte is not possible everywhere.
+        if payload.content_length() > 0 {
+            let PutOptions {
+                tags,
+                attributes,
+                extensions,
+                ..
+            } = options;
+            let options = PutMultipartOptions {
+                tags,
+                attributes,
+                extensions,
+            };
+            let mut upload = self.put_multipart_opts(location, options).await?;
+            upload.put_part(payload).await?;
+            return upload.complete().await;
         }
         Ok(self.held.hold(HeldFile::Put(
             Arc::clone(&self.inner),

@@ -1,6 +1,7 @@
 //! Tests of holding files back.
 
 use datafusion::object_store::ObjectStoreExt;
+use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::memory::InMemory;
 
 use super::*;
@@ -55,4 +56,19 @@ async fn a_finished_upload_takes_no_more() {
     assert!(upload.put_part("b".into()).await.is_err());
     assert!(upload.complete().await.is_err());
     assert!(upload.abort().await.is_err());
+}
+
+#[tokio::test]
+async fn a_store_that_is_full_is_noticed_before_anything_appears() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("blocked"), "a file, where a folder should be").unwrap();
+    let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let holding = HoldingStore {
+        inner: Arc::new(local),
+        held: Held::default(),
+    };
+    holding.put(&Path::from("first"), "a".into()).await.unwrap();
+    let second = Path::from("blocked/second");
+    assert!(holding.put(&second, "b".into()).await.is_err());
+    assert!(!folder.path().join("first").exists());
 }
