@@ -119,11 +119,14 @@ fn timing(shell: &mut Shell, word: &str) -> Result<()> {
         _ => return exec_err!("\\timing takes on or off, not '{word}'"),
     };
     shell.timing = Some(on);
-    say(if on {
-        "Timing is on."
-    } else {
-        "Timing is off."
-    })
+    confirm(
+        shell,
+        if on {
+            "Timing is on."
+        } else {
+            "Timing is off."
+        },
+    )
 }
 
 fn set_format(shell: &mut Shell, option: &str) -> Result<()> {
@@ -138,7 +141,7 @@ fn set_format(shell: &mut Shell, option: &str) -> Result<()> {
         );
     };
     shell.print.format = format;
-    say(&format!("Output format is {format:?}."))
+    confirm(shell, &format!("Output format is {format:?}."))
 }
 
 /// A file's name without the quotes that protect its spaces.
@@ -147,6 +150,14 @@ fn unquoted(text: &str) -> &str {
         .into_iter()
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
         .unwrap_or(text)
+}
+
+/// Says what was done, unless only results are wanted.
+fn confirm(shell: &Shell, text: &str) -> Result<()> {
+    if shell.print.quiet {
+        return Ok(());
+    }
+    say(text)
 }
 
 fn say(text: &str) -> Result<()> {

@@ -61,7 +61,11 @@ async fn a_finished_upload_takes_no_more() {
 #[tokio::test]
 async fn a_store_that_is_full_is_noticed_before_anything_appears() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("blocked"), "a file, where a folder should be").unwrap();
+    std::fs::write(
+        folder.path().join("blocked"),
+        "a file, where a folder should be",
+    )
+    .unwrap();
     let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
     let holding = HoldingStore {
         inner: Arc::new(local),
