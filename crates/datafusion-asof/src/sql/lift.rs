@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use datafusion::common::{DataFusionError, Result, not_impl_datafusion_err};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, JoinOperator, Select, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    self, Expr, JoinOperator, Select, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
 /// Parenthesises the as-of joins of a statement.
@@ -18,21 +18,47 @@ use datafusion::sql::sqlparser::ast::{
 /// # Errors
 /// "Not supported" for as-of joins where DataFusion does not plan a `FROM`.
 pub(super) fn lift(statement: &mut Statement) -> Result<()> {
-    match statement {
-        Statement::Statement(statement) => lift_in(statement.as_mut()),
-        Statement::Explain(explain) => lift(&mut explain.statement),
+    visit(statement, &mut Lift)
+}
+
+/// Brackets a sign behind a sign, so that `- -1` is not printed as `--1`, a comment.
+pub(super) fn separate_signs(statement: &mut Statement) -> Result<()> {
+    visit(statement, &mut Signs)
+}
+
+fn visit(
+    statement: &mut Statement,
+    visitor: &mut impl VisitorMut<Break = DataFusionError>,
+) -> Result<()> {
+    let flow = match statement {
+        Statement::Statement(statement) => statement.visit(visitor),
+        Statement::Explain(explain) => return visit(&mut explain.statement, visitor),
         Statement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => lift_in(query.as_mut()),
-            CopyToSource::Relation(_) => Ok(()),
+            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
         },
-        _ => Ok(()),
+        _ => ControlFlow::Continue(()),
+    };
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
     }
 }
 
-fn lift_in(part: &mut impl VisitMut) -> Result<()> {
-    match part.visit(&mut Lift) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
+struct Signs;
+
+impl VisitorMut for Signs {
+    type Break = DataFusionError;
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
+        if let Expr::UnaryOp { expr: inner, .. } = expr
+            && matches!(**inner, Expr::UnaryOp { .. })
+        {
+            let null = Expr::Value(ast::Value::Null.into());
+            let bare = std::mem::replace(&mut **inner, null);
+            **inner = Expr::Nested(Box::new(bare));
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -131,7 +131,7 @@ impl AsOfSql for SessionContext {
 /// ```
 pub fn rewrite_sql(sql: &str, dialect: Dialect) -> Result<Cow<'_, str>> {
     let parser = sql_dialect(dialect)?;
-    let tokens = tokenize(sql, parser.as_ref())?;
+    let tokens = tokenize(sql, parser.as_ref(), Quoted::AsWritten)?;
     if !tokens::mention_asof(&tokens) {
         return Ok(Cow::Borrowed(sql));
     }
@@ -148,7 +148,7 @@ pub fn rewrite_sql(sql: &str, dialect: Dialect) -> Result<Cow<'_, str>> {
         match canonical(statement, parser.as_ref(), limit)? {
             Some(statement) => {
                 changed = true;
-                rewritten.push_str(&text_with_quoted_targets(statement));
+                rewritten.push_str(&text_of_statement(statement)?);
             }
             None => rewritten.push_str(text_of(sql, statement)),
         }
@@ -160,24 +160,25 @@ pub fn rewrite_sql(sql: &str, dialect: Dialect) -> Result<Cow<'_, str>> {
     })
 }
 
-/// A statement as text. DataFusion prints the target of `COPY` without its quotes, and then
-/// does not read it back.
-fn text_with_quoted_targets(mut statement: Statement) -> String {
+/// A statement, its quoted parts as they were written, as text that is read back as the same.
+fn text_of_statement(mut statement: Statement) -> Result<String> {
+    lift::separate_signs(&mut statement)?;
     let mut inner = &mut statement;
     while let Statement::Explain(explain) = inner {
         inner = &mut explain.statement;
     }
     if let Statement::CopyTo(copy) = inner {
-        copy.target = format!("'{}'", copy.target.replace('\'', "''"));
+        // DataFusion prints the target without its quotes.
+        copy.target = format!("'{}'", copy.target);
     }
-    statement.to_string()
+    Ok(statement.to_string())
 }
 
 /// The one statement of `sql`.
 fn parse(sql: &str, state: &SessionState) -> Result<Statement> {
     let options = &state.config().options().sql_parser;
     let dialect = sql_dialect(options.dialect)?;
-    let tokens = tokenize(sql, dialect.as_ref())?;
+    let tokens = tokenize(sql, dialect.as_ref(), Quoted::AsMeant)?;
     if tokens::mention_asof(&tokens) {
         let is_text = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
         let mut statements = tokens
@@ -232,8 +233,19 @@ fn sql_dialect(dialect: Dialect) -> Result<Box<dyn SqlDialect>> {
     })
 }
 
-fn tokenize(sql: &str, dialect: &dyn SqlDialect) -> Result<Vec<TokenWithSpan>> {
-    let tokens = Tokenizer::new(dialect, sql).tokenize_with_location();
+/// What quoted tokens hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    /// What they stand for.
+    AsMeant,
+    /// What stands between the quotes: sqlparser prints that as it was, but not all else.
+    AsWritten,
+}
+
+fn tokenize(sql: &str, dialect: &dyn SqlDialect, quoted: Quoted) -> Result<Vec<TokenWithSpan>> {
+    let tokens = Tokenizer::new(dialect, sql)
+        .with_unescape(quoted == Quoted::AsMeant)
+        .tokenize_with_location();
     tokens.map_err(|e| {
         DataFusionError::from(datafusion::sql::sqlparser::parser::ParserError::from(e))
     })

@@ -23,7 +23,9 @@ use crate::fuzz::{setting, watch};
 use crate::types::Dice;
 
 /// Statements to begin from: with as-of joins of every form, and without.
-const STATEMENTS: [&str; 22] = [
+const STATEMENTS: [&str; 24] = [
+    "SELECT 'a''''b', 'it''s', t.k AS \"a\"\"\"\"b\", - - t.v FROM t ASOF JOIN q ON t.ts >= - -q.ts AND q.v > - - - 3",
+    "SELECT 'a\\\\b', '\\\\', 'x\\''y' FROM t ASOF JOIN q ON t.ts >= q.ts WHERE '' < ''''",
     "SELECT * FROM t ASOF JOIN q MATCH_CONDITION (t.ts >= q.ts) ON t.k = q.k TOLERANCE 5",
     "SELECT t.ts, q.v FROM t ASOF LEFT JOIN q USING (k, ts) WHERE q.v > 1 ORDER BY t.ts LIMIT 3",
     "SELECT * FROM t FULL ASOF JOIN q ON t.k IS NOT DISTINCT FROM q.k AND nearest(t.ts, q.ts) IGNORE NULLS",
@@ -239,6 +241,13 @@ async fn attempt(
             // sqlparser does not read back everything that it prints.
             _ if planned.is_err() => {}
             again => return Err(format!("rewritten to\n{rewritten}\nand that to\n{again:?}")),
+        }
+        // As text it is the same statement.
+        let as_text = outcome(ours.state().create_logical_plan(&rewritten).await);
+        if planned.is_ok() && as_text != planned {
+            return Err(format!(
+                "is planned as\n{planned:?}\nand rewritten to\n{rewritten}\nas\n{as_text:?}"
+            ));
         }
         return Ok((planned.is_ok(), true));
     }
