@@ -33,11 +33,16 @@ const ENSURE_REQUIREMENTS: &str = "EnsureRequirements";
 /// Adds as-of joins to a session.
 pub trait WithAsOf: Sized {
     /// The same session with as-of joins: the SQL of [`AsOfSql`], `join_asof`, and the
-    /// `asof.*` options. Everything else that is installed stays; installing twice changes
-    /// nothing.
+    /// `asof.*` options. Rules, planners, functions and tables that are installed stay;
+    /// installing twice changes nothing.
     ///
-    /// A query planner of the application's own stays too. It must plan as-of joins itself,
-    /// with [`AsOfExtensionPlanner`](crate::AsOfExtensionPlanner).
+    /// On a builder call it last: what replaces the configuration, a list of rules or the
+    /// relation planners afterwards takes it out again. On a context it makes a new context of
+    /// the same session id and catalogs; clones of the old one stay without it, and statements
+    /// prepared there are not known here.
+    ///
+    /// A query planner of the application's own stays too (unless it shows itself as
+    /// `DefaultQueryPlanner`, like DataFusion's). It must plan as-of joins itself, with [`AsOfExtensionPlanner`](crate::AsOfExtensionPlanner).
     ///
     /// ```
     /// use datafusion::execution::session_state::SessionStateBuilder;

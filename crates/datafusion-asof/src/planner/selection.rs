@@ -126,21 +126,31 @@ fn row_bytes(schema: &Schema, statistics: &Statistics) -> usize {
         .sum()
 }
 
-/// The size of the files under a plan of which the rows are not known.
+/// About the size of the files under a plan of which the rows are not known, uncompressed.
 fn file_bytes(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    /// Formats that are stored as they are; others are compressed, most of them well.
+    const PLAIN: [&str; 6] = ["csv", "tsv", "txt", "json", "ndjson", "jsonl"];
+    const COMPRESSED_TO: u64 = 8;
     if let Some(files) = file_scan(plan) {
         let groups = files.file_groups.iter();
         let bytes: u64 = groups
             .flat_map(|group| group.iter())
-            .map(|file| match &file.range {
-                Some(range) => (range.end - range.start).unsigned_abs(),
-                None => file.object_meta.size,
+            .map(|file| {
+                let stored = match &file.range {
+                    Some(range) => (range.end - range.start).unsigned_abs(),
+                    None => file.object_meta.size,
+                };
+                let extension = file.object_meta.location.extension();
+                match extension.is_some_and(|extension| PLAIN.contains(&extension)) {
+                    true => stored,
+                    false => stored.saturating_mul(COMPRESSED_TO),
+                }
             })
             .sum();
         return usize::try_from(bytes).ok();
     }
     match plan.children().as_slice() {
-        // Rows pass or are dropped, so the files are the most there can be.
+        // Mostly rows pass or are dropped.
         [input] => file_bytes(input),
         _ => None,
     }
