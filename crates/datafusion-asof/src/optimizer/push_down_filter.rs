@@ -71,22 +71,34 @@ fn push_into_left(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let Some(join) = filtered_join(&plan).cloned() else {
         return Ok(Transformed::no(plan));
     };
-    if join.spec().join_type.keeps_unmatched_right() {
-        // A left row that is filtered away would free the right row that it chose.
-        return Ok(Transformed::no(plan));
-    }
+    // A left row that is filtered away would free the right row that it chose.
+    let fixed = join.spec().join_type.keeps_unmatched_right();
     let left_schema = join.left().schema();
     let of_left = |column: &&Column| left_schema.has_column(column);
     let can_pass = |conjunct: &Expr| {
         let columns = conjunct.column_refs();
-        !columns.is_empty()
+        !fixed
+            && !columns.is_empty()
             && columns.iter().all(of_left)
             && !conjunct.is_volatile()
             && !has_subquery(conjunct)
     };
+    let stacked = matches!(&plan, LogicalPlan::Filter(filter)
+        if matches!(filter.input.as_ref(), LogicalPlan::Filter(_)));
     let (down, stay): (Vec<_>, Vec<_>) = conjuncts(plan.clone()).into_iter().partition(can_pass);
     let Some(down) = conjunction(down) else {
-        return Ok(Transformed::no(plan));
+        // Filters one above the other become one, as DataFusion's rule has it: its `FilterExec`
+        // takes the columns of one above it by their names, and both sides may have one name.
+        return match conjunction(stay) {
+            Some(stay) if stacked => {
+                let join = LogicalPlan::Extension(Extension {
+                    node: Arc::new(join),
+                });
+                let filter = Filter::try_new(stay, Arc::new(join))?;
+                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            }
+            _ => Ok(Transformed::no(plan)),
+        };
     };
     let left = LogicalPlan::Filter(Filter::try_new(down, Arc::clone(join.left()))?);
     let node = AsOfJoinNode::try_new(
