@@ -252,9 +252,14 @@ fn properties(
 ) -> Result<PlanProperties> {
     let join_type = matching.spec.join_type;
     let keeps_order = !join_type.keeps_unmatched_right();
-    // Nothing of the right's own order or equalities holds for the rows chosen from it.
+    // Nothing of the right's own order or equalities holds for the rows chosen from it, and
+    // what is constant on the left is NULL in right rows that come out alone.
+    let of_left = match keeps_order {
+        true => left.equivalence_properties().clone(),
+        false => EquivalenceProperties::new(left.schema()),
+    };
     let orders = join_equivalence_properties(
-        left.equivalence_properties().clone(),
+        of_left,
         EquivalenceProperties::new(right.schema()),
         &JoinType::from(join_type),
         Arc::clone(&matching.schema),
