@@ -78,17 +78,22 @@ pub(super) fn sort_merge_stream(
         classes: 1 + own_values.len(),
         keeps_unchosen: matching.spec.join_type.keeps_unmatched_right(),
     });
+    let promised = is_promised(join.right());
+    let mut right_order = OrderCheck::new(Side::Right, op);
+    if promised && !matching.tie_types.is_empty() {
+        right_order = right_order.with_ties(&matching.tie_types)?;
+    }
     let driver = SortMerge {
         left: join.left().execute(partition, Arc::clone(context))?,
         left_order: OrderCheck::new(Side::Left, op),
         right: RightRows {
             input: join.right().execute(partition, Arc::clone(context))?,
-            order: OrderCheck::new(Side::Right, op),
+            order: right_order,
             kept: HashMap::new(),
             kept_bytes: 0,
             next_number: 0,
             look_through_at: FEW_BATCHES,
-            promised: is_promised(join.right()),
+            promised,
         },
         ordinals: KeyOrdinals::try_new(&matching.key_types)?,
         merge,
@@ -259,7 +264,7 @@ impl SortMerge {
                 refuse(&mut keys, mask);
             }
             let times = self.matching.domain.times(Side::Left, &inputs.time)?;
-            self.left_order.check(&times, batch.num_rows())?;
+            self.left_order.check(&times, batch.num_rows(), &[])?;
             self.merge.grow(self.ordinals.len());
             self.account()?;
             let cursor = Cursor {
@@ -292,7 +297,8 @@ impl SortMerge {
                 refuse(&mut keys, mask);
             }
             let times = self.matching.domain.times(Side::Right, &inputs.time)?;
-            self.right.order.check(&times, batch.num_rows())?;
+            let order = &mut self.right.order;
+            order.check(&times, batch.num_rows(), &inputs.ties)?;
             self.merge.grow(self.ordinals.len());
             if self.right.kept.len() >= self.right.look_through_at {
                 self.drop_unneeded(matches)?;

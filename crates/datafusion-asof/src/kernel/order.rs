@@ -3,9 +3,14 @@
 //! [`OrderCheck`] compares each time with the one before it, across batches: an input that was
 //! declared ordered and is not ends the query with an error, never with a wrong answer.
 
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::row::{OwnedRow, RowConverter, Rows, SortField};
 use datafusion::common::{Result, exec_err};
 
 use super::domain::{TimeColumn, TimeValues, Times};
+use super::ties::chosen_last;
 use crate::spec::{AsOfDirection, MatchOp, Side};
 
 /// Holds one input to the time order it was declared to have.
@@ -14,6 +19,9 @@ pub(crate) struct OrderCheck {
     side: Side,
     descends: bool,
     last: Option<Place>,
+    /// Turns the columns of `TIES BY` into bytes in the order that a merge relies on.
+    ties: Option<RowConverter>,
+    last_tie: Option<OwnedRow>,
     rows: usize,
 }
 
@@ -31,23 +39,39 @@ impl OrderCheck {
             side,
             descends: op.direction() == AsOfDirection::Forward,
             last: None,
+            ties: None,
+            last_tie: None,
             rows: 0,
         }
+    }
+
+    /// The same, and rows of equal time are held to their order by `TIES BY`.
+    pub(crate) fn with_ties(mut self, columns: &[(DataType, SortOptions)]) -> Result<Self> {
+        let fields = columns.iter().map(|(data_type, options)| {
+            SortField::new_with_options(data_type.clone(), chosen_last(*options))
+        });
+        self.ties = Some(RowConverter::new(fields.collect())?);
+        Ok(self)
     }
 
     /// Checks the next batch of the input.
     ///
     /// # Errors
     /// An execution error that names the side and the row at which the order breaks.
-    pub(crate) fn check(&mut self, times: &Times, rows: usize) -> Result<()> {
+    pub(crate) fn check(&mut self, times: &Times, rows: usize, ties: &[ArrayRef]) -> Result<()> {
+        let ties = match &self.ties {
+            Some(converter) => Some(converter.convert_columns(ties)?),
+            None => None,
+        };
+        let rows_and_ties = (rows, ties.as_ref());
         let broken = match &times.values {
-            TimeValues::I64(values) => {
-                self.follow(times, rows, values, |v| Place::Number(i128::from(v)))
-            }
-            TimeValues::I128(values) => self.follow(times, rows, values, Place::Number),
-            TimeValues::Rows(values) => {
-                self.follow(times, rows, values, |v| Place::Bytes(v.data().into()))
-            }
+            TimeValues::I64(values) => self.follow(times, rows_and_ties, values, |v| {
+                Place::Number(i128::from(v))
+            }),
+            TimeValues::I128(values) => self.follow(times, rows_and_ties, values, Place::Number),
+            TimeValues::Rows(values) => self.follow(times, rows_and_ties, values, |v| {
+                Place::Bytes(v.data().into())
+            }),
         };
         if let Some(row) = broken {
             let side = match self.side {
@@ -67,7 +91,7 @@ impl OrderCheck {
     fn follow<'a, T: TimeColumn>(
         &mut self,
         times: &Times,
-        rows: usize,
+        (rows, ties): (usize, Option<&Rows>),
         values: &'a T,
         place: impl Fn(T::Value<'a>) -> Place,
     ) -> Option<usize> {
@@ -86,17 +110,26 @@ impl OrderCheck {
         {
             return Some(first);
         }
+        if let (Some(ties), Some(last)) = (ties, &self.last_tie)
+            && self.last.as_ref() == Some(&first_place)
+            && ties.row(first) < last.row()
+        {
+            return Some(first);
+        }
+        let mut at = first;
         for row in valid {
             let value = values.value(row);
             let broken = match self.descends {
                 false => value < previous,
                 true => value > previous,
             };
-            if broken {
+            let tie_broken = |ties: &Rows| value == previous && ties.row(row) < ties.row(at);
+            if broken || ties.is_some_and(tie_broken) {
                 return Some(row);
             }
-            previous = value;
+            (previous, at) = (value, row);
         }
+        self.last_tie = ties.map(|ties| ties.row(at).owned());
         self.last = Some(place(previous));
         None
     }
