@@ -28,12 +28,16 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::equivalence::join_equivalence_properties;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
+use datafusion::physical_expr::projection::ProjectionMapping;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr,
     PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::{
+    EmbeddedProjection, ProjectionExec, try_embed_projection,
+};
 use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
     InputDistributionRequirements, PlanProperties, StatisticsArgs, apply_expression_roots,
@@ -181,6 +185,12 @@ impl AsOfJoinExec {
         &self.metrics
     }
 
+    fn output_names(&self) -> String {
+        let fields = self.matching.columns.schema.fields().iter();
+        let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        names.join(", ")
+    }
+
     fn time_orders(&self) -> Result<[LexOrdering; 2]> {
         let condition = &self.matching.spec.match_condition;
         // Where NULLs come matters only inside of lists and structs, which compare with them
@@ -208,6 +218,18 @@ impl AsOfJoinExec {
             [Some(left), Some(right)] => Ok([left, right]),
             _ => exec_err!("an ASOF JOIN has no time to order by"),
         }
+    }
+}
+
+impl EmbeddedProjection for AsOfJoinExec {
+    fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
+        Self::over(
+            Arc::clone(&self.left),
+            Arc::clone(&self.right),
+            Arc::new(self.matching.with_projection(projection)?),
+            self.strategy,
+            Arc::clone(&self.reason),
+        )
     }
 }
 
@@ -258,20 +280,25 @@ fn properties(
         true => left.equivalence_properties().clone(),
         false => EquivalenceProperties::new(left.schema()),
     };
-    let orders = join_equivalence_properties(
+    let mut orders = join_equivalence_properties(
         of_left,
         EquivalenceProperties::new(right.schema()),
         &JoinType::from(join_type),
-        Arc::clone(&matching.schema),
+        Arc::clone(&matching.joined),
         &[keeps_order, false],
         None,
         &[],
     )?;
-    let partitioning = match join_type.keeps_unmatched_right() {
+    let mut partitioning = match join_type.keeps_unmatched_right() {
         // Right rows that come out alone have no left key to be partitioned by.
         true => Partitioning::UnknownPartitioning(left.output_partitioning().partition_count()),
         false => left.output_partitioning().clone(),
     };
+    if let Some(projection) = &matching.projection {
+        let mapping = ProjectionMapping::from_indices(projection, &matching.joined)?;
+        partitioning = partitioning.project(&mapping, &orders);
+        orders = orders.project(&mapping, Arc::clone(&matching.columns.schema));
+    }
     Ok(PlanProperties::new(
         orders,
         partitioning,
@@ -285,11 +312,12 @@ impl DisplayAs for AsOfJoinExec {
         let spec = &self.matching.shown;
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
-                write!(
-                    f,
-                    "AsOfJoinExec: strategy={} ({}), {spec}",
-                    self.strategy, self.reason
-                )
+                let (strategy, reason) = (self.strategy, &self.reason);
+                write!(f, "AsOfJoinExec: strategy={strategy} ({reason}), {spec}")?;
+                match self.matching.projection {
+                    Some(_) => write!(f, ", projection=[{}]", self.output_names()),
+                    None => Ok(()),
+                }
             }
             DisplayFormatType::TreeRender => {
                 writeln!(f, "strategy={}", self.strategy)?;
@@ -309,8 +337,12 @@ impl DisplayAs for AsOfJoinExec {
                     writeln!(f, "ties={tie}")?;
                 }
                 match spec.null_policy {
-                    NullPolicy::RespectNulls => Ok(()),
-                    NullPolicy::IgnoreNulls => writeln!(f, "nulls=ignore"),
+                    NullPolicy::RespectNulls => {}
+                    NullPolicy::IgnoreNulls => writeln!(f, "nulls=ignore")?,
+                }
+                match self.matching.projection {
+                    Some(_) => writeln!(f, "projection={}", self.output_names()),
+                    None => Ok(()),
                 }
             }
         }
@@ -425,6 +457,16 @@ impl ExecutionPlan for AsOfJoinExec {
         Some(self.metrics.clone_inner())
     }
 
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        match self.matching.projection {
+            Some(_) => Ok(None),
+            None => try_embed_projection(projection, self),
+        }
+    }
+
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
         vec![ChildStats::At(partition), ChildStats::Skip]
     }
@@ -434,19 +476,21 @@ impl ExecutionPlan for AsOfJoinExec {
         inputs: &[Arc<Statistics>],
         _: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let columns = self.matching.schema.fields().len();
-        let right_columns = columns - self.matching.left_columns;
+        let columns = self.matching.joined.fields().len();
+        let right_columns = columns - inputs[0].column_statistics.len();
         let mut statistics = match self.matching.spec.join_type {
             AsOfJoinType::Left => inputs[0].as_ref().clone(),
             AsOfJoinType::Right | AsOfJoinType::Full => {
-                return Ok(Arc::new(Statistics::new_unknown(&self.matching.schema)));
+                return Ok(Arc::new(Statistics::new_unknown(&self.schema())));
             }
             _ => inputs[0].as_ref().clone().to_inexact(),
         };
         statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
         let unknown = (0..right_columns).map(|_| Default::default());
         statistics.column_statistics.extend(unknown);
-        Ok(Arc::new(statistics))
+        Ok(Arc::new(
+            statistics.project(self.matching.projection.as_ref()),
+        ))
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {

@@ -169,7 +169,7 @@ fn indexed_stream(
     let matching = Arc::clone(join.matching());
     let left = join.left().execute(partition, Arc::clone(context))?;
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
-    let schema = Arc::clone(&matching.schema);
+    let schema = Arc::clone(&matching.columns.schema);
     let stream = async_try_stream(move |mut out| async move {
         let mut left = left;
         let _active = active;
@@ -202,7 +202,7 @@ fn indexed_stream(
         {
             let timer = metrics.baseline.elapsed_compute().timer();
             let alone = filter_record_batch(batch, &chosen.free())?;
-            let rows = output.alone(alone.columns().to_vec(), alone.num_rows())?;
+            let rows = output.alone(alone.columns(), alone.num_rows())?;
             drop(timer);
             if rows.num_rows() > 0 {
                 out.emit(rows.record_output(&metrics.baseline)).await;
@@ -235,8 +235,8 @@ impl BuildSide {
             return self.index.probe(&left, search, None);
         };
         let mut accept = |left: &[u32], right: &[RowId]| {
-            let nulls = matching.right_nulls.as_slice();
-            pairs.evaluate((batch, left), (nulls, right), |number| self.batch(number))
+            let right = (&matching.columns, right);
+            pairs.evaluate((batch, left), right, |number| self.batch(number))
         };
         let accept: Accept<'_> = &mut accept;
         self.index.probe(&left, search, Some(accept))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
@@ -12,6 +12,7 @@ use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_plan::ColumnarValue;
 
+use super::columns::{AllColumns, Columns};
 use super::residual::{Residual, mask};
 use crate::kernel::domain::TimeDomain;
 use crate::kernel::ordinals::KeyType;
@@ -19,7 +20,7 @@ use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfSpec, MatchOp, NullPolicy};
 
 /// The specification with everything that is derived from it once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Matching {
     pub spec: AsOfSpec<PhysicalExprRef>,
     /// The specification as `EXPLAIN` shows it.
@@ -29,14 +30,15 @@ pub(super) struct Matching {
     pub key_types: Vec<KeyType>,
     pub tie_types: Vec<(DataType, SortOptions)>,
     pub residual: Residual,
-    /// The schema of the join.
-    pub schema: SchemaRef,
-    /// The schema of the right input, without the place of its rows.
+    /// Left columns and, if the join has them, right columns.
+    pub joined: SchemaRef,
+    /// The left input.
+    pub left_schema: SchemaRef,
+    /// The right input, without the place of its rows.
     pub right_schema: SchemaRef,
-    /// For each right column, one NULL.
-    pub right_nulls: Vec<ArrayRef>,
-    /// How many columns the left input has.
-    pub left_columns: usize,
+    /// Which of the joined columns come out, if not all of them.
+    pub projection: Option<Vec<usize>>,
+    pub columns: Columns,
 }
 
 /// What matching reads of one left batch.
@@ -64,9 +66,9 @@ impl Matching {
     /// tolerance that does not fit the as-of values, and for a filter that is not boolean.
     pub(super) fn try_new(
         spec: AsOfSpec<PhysicalExprRef>,
-        left: &Schema,
-        right: &Schema,
-        schema: SchemaRef,
+        left: &SchemaRef,
+        right: &SchemaRef,
+        joined: SchemaRef,
     ) -> Result<Self> {
         let condition = &spec.match_condition;
         let domain = TimeDomain::try_new(
@@ -101,20 +103,43 @@ impl Matching {
             tolerance: shown_limit.transpose()?,
             ..shown
         };
-        let nulls = right.fields().iter();
-        let nulls = nulls.map(|field| new_null_array(field.data_type(), 1));
+        let residual = Residual::try_new(spec.filter.as_ref(), left, right)?;
+        let all = AllColumns {
+            joined: &joined,
+            left: left.fields().len(),
+            right,
+            matched: residual.right_columns(),
+        };
+        let columns = Columns::try_new(&all, None)?;
         Ok(Self {
             domain,
             tolerance,
             shown,
             key_types,
             tie_types,
-            residual: Residual::try_new(spec.filter.as_ref(), left, right)?,
-            right_schema: Arc::new(Schema::new(right.fields().clone())),
-            right_nulls: nulls.collect(),
-            left_columns: left.fields().len(),
-            schema,
+            residual,
+            left_schema: Arc::clone(left),
+            right_schema: Arc::clone(right),
+            projection: None,
+            columns,
+            joined,
             spec,
+        })
+    }
+
+    /// The same, of which only some of the joined columns come out.
+    pub(super) fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
+        let all = AllColumns {
+            joined: &self.joined,
+            left: self.left_schema.fields().len(),
+            right: &self.right_schema,
+            matched: self.residual.right_columns(),
+        };
+        let columns = Columns::try_new(&all, projection.as_deref())?;
+        Ok(Self {
+            projection,
+            columns,
+            ..self.clone()
         })
     }
 
@@ -123,15 +148,12 @@ impl Matching {
         self.spec.match_condition.op != MatchOp::Nearest && !self.residual.decides()
     }
 
-    /// The right columns of which each takes its own nearest value.
+    /// The kept right columns of which each takes its own nearest value.
     pub(super) fn own_value_columns(&self) -> Vec<usize> {
-        let fields = self.right_schema.fields().iter().enumerate();
-        let nullable = fields.filter(|(_, field)| field.is_nullable());
+        let nullable = |column: &usize| self.columns.kept_schema.field(*column).is_nullable();
         match self.spec.null_policy {
-            NullPolicy::IgnoreNulls if self.spec.join_type.has_right_columns() => {
-                nullable.map(|(column, _)| column).collect()
-            }
-            _ => vec![],
+            NullPolicy::IgnoreNulls => self.columns.right_in_output().filter(nullable).collect(),
+            NullPolicy::RespectNulls => vec![],
         }
     }
 
@@ -159,25 +181,25 @@ impl Matching {
         })
     }
 
-    /// A right batch apart: its own columns and the places of its rows.
+    /// A right batch apart: the columns that are kept and the places of its rows.
     pub(super) fn split_place(
         &self,
         batch: &RecordBatch,
     ) -> Result<(RecordBatch, ScalarBuffer<u64>)> {
-        let split = batch.columns().split_last();
-        let place = split
-            .and_then(|(place, columns)| Some((place.as_primitive_opt::<UInt64Type>()?, columns)));
-        let Some((places, columns)) = place else {
+        let place = batch.columns().last();
+        let Some(places) = place.and_then(|place| place.as_primitive_opt::<UInt64Type>()) else {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         };
-        let payload = self.right_batch(columns.to_vec(), batch.num_rows())?;
-        Ok((payload, places.values().clone()))
+        let kept = self.columns.kept.iter();
+        let kept = kept.map(|column| Arc::clone(batch.column(*column)));
+        let kept = self.kept_batch(kept.collect(), batch.num_rows())?;
+        Ok((kept, places.values().clone()))
     }
 
-    /// Right columns as a batch.
-    pub(super) fn right_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    /// Kept right columns as a batch.
+    pub(super) fn kept_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::clone(&self.right_schema);
+        let schema = Arc::clone(&self.columns.kept_schema);
         Ok(RecordBatch::try_new_with_options(
             schema, columns, &options,
         )?)

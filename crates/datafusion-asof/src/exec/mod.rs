@@ -13,10 +13,11 @@
 //! [`AsOfJoinExec`] states what it needs of its inputs and lets DataFusion add exchanges and
 //! sorts. [`indexed`] and [`sort_merge`] are thin drivers: they read batches, evaluate keys
 //! and times ([`matching`]) and further predicates ([`residual`]), let `kernel/` match row ids,
-//! and have [`output`] fetch payload.
+//! and have [`output`] fetch payload, of the [`columns`] that someone reads.
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
+mod columns;
 mod indexed;
 mod matching;
 mod metrics;

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
-use datafusion::arrow::compute::{filter_record_batch, interleave};
+use datafusion::arrow::compute::{filter, interleave};
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{HashMap, Result};
+use datafusion::common::{HashMap, Result, exec_datafusion_err};
 
+use super::columns::Source;
 use super::matching::Matching;
 use crate::kernel::rows::RowId;
 use crate::spec::AsOfJoinType;
@@ -22,8 +24,8 @@ pub(super) struct Choice<'a> {
     pub rows: &'a [RowId],
     /// By validity class.
     pub by_class: &'a [Vec<RowId>],
-    /// For each right column the class that it comes from; the chosen row itself for `None`
-    /// and where nothing is said.
+    /// For each kept right column the class that it comes from; the chosen row itself for
+    /// `None` and where nothing is said.
     pub class_of_column: &'a [Option<usize>],
 }
 
@@ -56,24 +58,32 @@ impl Output {
             true => None,
             false => Some(choice.rows.iter().map(|row| Some(comes_out(row))).collect()),
         };
-        let left = match &passing {
-            None => Cow::Borrowed(left),
-            Some(passing) => Cow::Owned(filter_record_batch(left, passing)?),
+        let rows = match &passing {
+            None => left.num_rows(),
+            Some(passing) => passing.true_count(),
         };
-        let mut columns = left.columns().to_vec();
-        if self.matching.spec.join_type.has_right_columns() {
-            columns.extend(self.right_columns(choice, passing.as_ref(), right)?);
-        }
-        self.batch(columns, left.num_rows())
+        let of_right = self.right_columns(choice, passing.as_ref(), right)?;
+        let column = |source: &Source| match source {
+            Source::Left(column) => match &passing {
+                None => Ok(Arc::clone(left.column(*column))),
+                Some(passing) => Ok(filter(left.column(*column), passing)?),
+            },
+            Source::Right(column) => of_right[*column]
+                .clone()
+                .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
+        };
+        let columns = self.matching.columns.output.iter().map(column);
+        self.batch(columns.collect::<Result<_>>()?, rows)
     }
 
+    /// By kept column, those that come out.
     fn right_columns<'a>(
         &self,
         choice: Choice<'_>,
         passing: Option<&BooleanArray>,
         right: impl Fn(u32) -> Option<&'a RecordBatch>,
-    ) -> Result<Vec<ArrayRef>> {
-        let nulls = &self.matching.right_nulls;
+    ) -> Result<Vec<Option<ArrayRef>>> {
+        let nulls = &self.matching.columns.kept_nulls;
         let passing_rows = |rows| match passing {
             None => Cow::Borrowed(rows),
             Some(passing) => {
@@ -89,36 +99,40 @@ impl Output {
         let mut gathered: Vec<Option<ArrayRef>> = vec![None; nulls.len()];
         let classes = (0..choice.by_class.len()).map(Some);
         for class in std::iter::once(None).chain(classes) {
-            let of_class = (0..nulls.len()).filter(|column| class_of(*column) == class);
-            let of_class: Vec<usize> = of_class.collect();
+            let of_class = self.matching.columns.right_in_output();
+            let of_class: Vec<usize> = of_class.filter(|c| class_of(*c) == class).collect();
             let rows = passing_rows(class.map_or(choice.rows, |class| &choice.by_class[class]));
             let columns = gather(nulls, &of_class, &rows, &right)?;
             for (column, array) in of_class.into_iter().zip(columns) {
                 gathered[column] = Some(array);
             }
         }
-        Ok(gathered.into_iter().flatten().collect())
+        Ok(gathered)
     }
 
-    /// The output rows of right rows that no left row chose.
-    pub(super) fn alone(&self, right: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let left_fields = &self.matching.schema.fields()[..self.matching.left_columns];
-        let left = left_fields.iter();
-        let left = left.map(|field| new_null_array(field.data_type(), rows));
-        self.batch(left.chain(right).collect(), rows)
+    /// The output rows of right rows that no left row chose, of which the kept columns are
+    /// given.
+    pub(super) fn alone(&self, right: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        let columns = &self.matching.columns;
+        let column = |(source, field): (&Source, &FieldRef)| match source {
+            Source::Left(_) => new_null_array(field.data_type(), rows),
+            Source::Right(column) => Arc::clone(&right[*column]),
+        };
+        let sources = columns.output.iter().zip(columns.schema.fields());
+        self.batch(sources.map(column).collect(), rows)
     }
 
     fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::clone(&self.matching.schema);
+        let schema = Arc::clone(&self.matching.columns.schema);
         Ok(RecordBatch::try_new_with_options(
             schema, columns, &options,
         )?)
     }
 }
 
-/// For each of `columns`, right columns, the values of the given rows; `nulls`, one for each
-/// right column there is, stand in for no row.
+/// For each of `columns`, kept right columns, the values of the given rows; `nulls`, one for
+/// each kept column, stand in for no row.
 pub(super) fn gather<'a>(
     nulls: &[ArrayRef],
     columns: &[usize],

@@ -20,13 +20,14 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExprRef, conjunction_opt, split_conjunction};
 
+use super::columns::Columns;
 use super::output::gather;
 use crate::kernel::rows::RowId;
 use crate::kernel::zones::Bound;
 use crate::spec::{MatchOp, Side};
 
 /// The predicates of a join.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Residual {
     /// Reads the left columns.
     pub left: Option<PhysicalExprRef>,
@@ -37,7 +38,7 @@ pub(super) struct Residual {
 }
 
 /// A bound and what it compares.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BoundExprs {
     pub left: PhysicalExprRef,
     pub right: PhysicalExprRef,
@@ -84,6 +85,11 @@ impl Residual {
                 .map(|expr| PairFilter::try_new(&expr, &both, left_columns))
                 .transpose()?,
         })
+    }
+
+    /// The right columns that are read for pairs of rows.
+    pub(super) fn right_columns(&self) -> &[usize] {
+        self.pairs.as_ref().map_or(&[], |pairs| &pairs.right)
     }
 
     /// Whether the predicate has a say in which of several candidates is chosen.
@@ -176,7 +182,7 @@ fn boolean(expr: &PhysicalExprRef, batch: &RecordBatch) -> Result<BooleanArray> 
 }
 
 /// A predicate on pairs of rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PairFilter {
     /// Over `schema`.
     expr: PhysicalExprRef,
@@ -212,7 +218,7 @@ impl PairFilter {
     pub(super) fn evaluate<'a>(
         &self,
         (left, left_rows): (&RecordBatch, &[u32]),
-        (nulls, right_rows): (&[ArrayRef], &[RowId]),
+        (kept, right_rows): (&Columns, &[RowId]),
         right: impl Fn(u32) -> Option<&'a RecordBatch>,
     ) -> Result<BooleanArray> {
         let left_rows = UInt32Array::from(left_rows.to_vec());
@@ -220,7 +226,9 @@ impl PairFilter {
         let mut columns = of_left
             .map(|column| Ok(take(left.column(*column), &left_rows, None)?))
             .collect::<Result<Vec<_>>>()?;
-        columns.extend(gather(nulls, &self.right, right_rows, right)?);
+        let of_right = self.right.iter();
+        let of_right: Vec<usize> = of_right.map(|column| kept.kept_position(*column)).collect();
+        columns.extend(gather(&kept.kept_nulls, &of_right, right_rows, right)?);
         let options = RecordBatchOptions::new().with_row_count(Some(right_rows.len()));
         let pairs = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         boolean(&self.expr, &pairs)

@@ -68,7 +68,7 @@ pub(super) fn sort_merge_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
-    let schema = Arc::clone(&matching.schema);
+    let schema = Arc::clone(&matching.columns.schema);
     let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
     let op = matching.spec.match_condition.op;
     let own_values = matching.own_value_columns();
@@ -213,16 +213,16 @@ impl SortMerge {
         for rows in unchosen.chunks(self.batch_size) {
             let timer = self.probe_metrics.baseline.elapsed_compute().timer();
             let columns = self.gather_right(rows)?;
-            let alone = self.output.alone(columns, rows.len())?;
+            let alone = self.output.alone(&columns, rows.len())?;
             drop(timer);
             self.emit(alone, out).await;
         }
         Ok(())
     }
 
-    /// All right columns of some kept rows.
+    /// All kept columns of some kept rows.
     fn gather_right(&self, rows: &[RowId]) -> Result<Vec<ArrayRef>> {
-        let nulls = &self.matching.right_nulls;
+        let nulls = &self.matching.columns.kept_nulls;
         let all: Vec<usize> = (0..nulls.len()).collect();
         gather(nulls, &all, rows, |number| self.right.kept.get(&number))
     }
@@ -338,7 +338,7 @@ impl SortMerge {
         let kept_rows: usize = self.right.kept.values().map(RecordBatch::num_rows).sum();
         if kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES {
             let columns = self.gather_right(&rows)?;
-            let together = self.matching.right_batch(columns, rows.len())?;
+            let together = self.matching.kept_batch(columns, rows.len())?;
             self.right.retain(&HashSet::new());
             let number = self.right.keep(together);
             let mut ids = (0..rows.len() as u32).map(|row| RowId { batch: number, row });
