@@ -4,8 +4,8 @@
 //!
 //! | strategy | distribution | order |
 //! |---|---|---|
-//! | broadcast | left any, right in one partition | none |
-//! | broadcast of RIGHT and FULL | both in one partition | none |
+//! | broadcast | any: every partition of the right is read | none |
+//! | broadcast of RIGHT and FULL | left in one partition | none |
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
@@ -365,7 +365,7 @@ impl ExecutionPlan for AsOfJoinExec {
                     true => Distribution::SinglePartition,
                     false => Distribution::UnspecifiedDistribution,
                 },
-                Distribution::SinglePartition,
+                Distribution::UnspecifiedDistribution,
             ]),
             AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
@@ -404,7 +404,7 @@ impl ExecutionPlan for AsOfJoinExec {
         let keyed = !self.matching.spec.on.is_empty();
         match self.strategy {
             AsOfStrategy::Broadcast => {
-                vec![!self.matching.spec.join_type.keeps_unmatched_right(), false]
+                vec![!self.matching.spec.join_type.keeps_unmatched_right(), true]
             }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
         }

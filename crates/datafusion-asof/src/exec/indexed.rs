@@ -2,8 +2,9 @@
 //!
 //! # Sides
 //!
-//! The right input is read to its end and indexed (`kernel/index`). A broadcast join has one
-//! index, read by whichever left partition is polled first and shared by all. A sort-merge join
+//! The right input is read to its end and indexed ([`build_side`](super::build_side)). A
+//! broadcast join has one index, which the left partition that is polled first has read and
+//! which all share. A sort-merge join
 //! that cannot merge in time order, because one row per key is not all it has to remember
 //! (nearest, predicates that have a say in the choice), has one index for each partition. The
 //! left keeps its partitions, its order and its batches.
@@ -13,51 +14,32 @@
 //! RIGHT and FULL note which right rows were chosen and, when the left has ended, emit the
 //! others. That takes one left partition for each index: no partition knows what others chose.
 //!
-//! # Memory
-//!
-//! The whole right side of the index and 16 to 24 bytes a row are taken from the memory pool,
-//! as `AsOfJoinBuild`, before they are held. Nothing is spilled: when they do not fit, the query
-//! ends in DataFusion's resources-exhausted error.
-//!
 //! # Degenerate cases
 //!
 //! An empty right side leaves every left row unmatched. A right side of which no column is
 //! wanted is indexed all the same; its batches are then only row counts.
 
 use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, SharedResult};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::metrics::RecordOutput;
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
-use super::matching::Matching;
+use super::build_side::{BuildSide, RightInput, build_side};
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use crate::kernel::index::{
-    Accept, LeftBatch, Matches, RightBatch, RightIndex, RightIndexBuilder, Search,
-};
-use crate::kernel::ordinals::KeyOrdinals;
 use crate::kernel::rows::RowId;
-use crate::kernel::ties::TieRanker;
-
-/// The right side, read and indexed.
-struct BuildSide {
-    index: RightIndex,
-    batches: Vec<RecordBatch>,
-    /// Holds the memory of both until the last partition is done.
-    _reservation: MemoryReservation,
-}
 
 type BuildFuture = Shared<BoxFuture<'static, SharedResult<Arc<BuildSide>>>>;
 
@@ -132,9 +114,10 @@ pub(super) fn broadcast_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let partitions = join.left().output_partitioning().partition_count();
-    let (build, active) = join
-        .build()
-        .join(partitions, || start_build(join, 0, context))?;
+    let right_partitions = join.right().output_partitioning().partition_count();
+    let (build, active) = join.build().join(partitions, || {
+        start_build(join, 0..right_partitions, context)
+    })?;
     indexed_stream(join, partition, context, (build, Some(active)))
 }
 
@@ -144,19 +127,25 @@ pub(super) fn partitioned_stream(
     partition: usize,
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
-    let build = start_build(join, partition, context)?;
+    let build = start_build(join, partition..partition + 1, context)?;
     indexed_stream(join, partition, context, (build, None))
 }
 
+/// Begins to read some partitions of the right side.
 fn start_build(
     join: &AsOfJoinExec,
-    partition: usize,
+    partitions: Range<usize>,
     context: &Arc<TaskContext>,
 ) -> Result<BuildFuture> {
-    let right = join.right().execute(partition, Arc::clone(context))?;
+    let right = partitions.map(|partition| {
+        Ok(RightInput {
+            stream: join.right().execute(partition, Arc::clone(context))?,
+            metrics: BuildMetrics::new(join.metrics_set(), partition),
+        })
+    });
+    let right = right.collect::<Result<_>>()?;
     let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
-    let metrics = BuildMetrics::new(join.metrics_set(), partition);
-    let build = build_side(Arc::clone(join.matching()), right, reservation, metrics);
+    let build = build_side(Arc::clone(join.matching()), right, reservation);
     Ok(build.map(|built| built.map_err(Arc::new)).boxed().shared())
 }
 
@@ -176,7 +165,7 @@ fn indexed_stream(
         let output = Output::new(&matching);
         let build = build.await.map_err(DataFusionError::Shared)?;
         let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
-        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(&build.batches));
+        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(build.batches()));
         while let Some(batch) = left.next().await.transpose()? {
             let timer = metrics.baseline.elapsed_compute().timer();
             let matches = build.probe(&matching, &batch)?;
@@ -187,7 +176,7 @@ fn indexed_stream(
             let choice = Choice {
                 rows: &matches.rows,
                 by_class: &matches.by_class,
-                class_of_column: build.index.class_of_column(),
+                class_of_column: build.class_of_column(),
             };
             let rows = output.assemble(&batch, choice, |number| build.batch(number))?;
             drop(timer);
@@ -196,7 +185,7 @@ fn indexed_stream(
             }
         }
         for (batch, chosen) in build
-            .batches
+            .batches()
             .iter()
             .zip(chosen.into_iter().flat_map(|c| c.0))
         {
@@ -212,35 +201,6 @@ fn indexed_stream(
         Ok(())
     });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
-}
-
-impl BuildSide {
-    fn batch(&self, number: u32) -> Option<&RecordBatch> {
-        self.batches.get(number as usize)
-    }
-
-    fn probe(&self, matching: &Matching, batch: &RecordBatch) -> Result<Matches> {
-        let inputs = matching.left_inputs(batch)?;
-        let left = LeftBatch {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            mask: inputs.mask.as_ref(),
-            bounds: &inputs.bounds,
-        };
-        let search = Search {
-            op: matching.spec.match_condition.op,
-            tolerance: matching.tolerance,
-        };
-        let Some(pairs) = &matching.residual.pairs else {
-            return self.index.probe(&left, search, None);
-        };
-        let mut accept = |left: &[u32], right: &[RowId]| {
-            let right = (&matching.columns, right);
-            pairs.evaluate((batch, left), right, |number| self.batch(number))
-        };
-        let accept: Accept<'_> = &mut accept;
-        self.index.probe(&left, search, Some(accept))
-    }
 }
 
 /// Which right rows were chosen, by batch.
@@ -270,58 +230,4 @@ impl ChosenRows {
     fn free(mut self) -> BooleanArray {
         BooleanArray::new(!&self.0.finish(), None)
     }
-}
-
-/// Reads the right side to its end and indexes it.
-async fn build_side(
-    matching: Arc<Matching>,
-    mut right: SendableRecordBatchStream,
-    reservation: MemoryReservation,
-    metrics: BuildMetrics,
-) -> Result<Arc<BuildSide>> {
-    let ordinals = KeyOrdinals::try_new(&matching.key_types)?;
-    let op = matching.spec.match_condition.op;
-    let ties = match matching.tie_types.as_slice() {
-        [] => None,
-        types => Some(TieRanker::try_new(types, op)?),
-    };
-    let bounds = matching.residual.bounds.iter();
-    let bounds: Vec<_> = bounds.map(|bound| bound.bound.clone()).collect();
-    let mut builder = RightIndexBuilder::new(&matching.domain, ordinals, ties, &bounds);
-    let ignores_nulls = !matching.own_value_columns().is_empty();
-    let mut batches = vec![];
-    let mut batch_bytes = 0;
-    while let Some(batch) = right.next().await.transpose()? {
-        let _timer = metrics.build_time.timer();
-        metrics.right_rows.add(batch.num_rows());
-        let inputs = matching.right_inputs(&batch)?;
-        let (payload, places) = matching.split_place(&batch)?;
-        // One bit for each row that may come out alone.
-        batch_bytes += get_record_batch_memory_size(&payload) + payload.num_rows() / 8;
-        builder.push(&RightBatch {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            places: &places,
-            mask: inputs.mask.as_ref(),
-            ties: &inputs.ties,
-            bounds: &inputs.bounds,
-            payload: match ignores_nulls {
-                true => payload.columns(),
-                false => &[],
-            },
-        })?;
-        batches.push(payload);
-        let held = batch_bytes + builder.size();
-        reservation.try_resize(held)?;
-        metrics.peak_mem_used.set_max(held);
-    }
-    let timer = metrics.build_time.timer();
-    let index = builder.finish()?;
-    reservation.try_resize(batch_bytes + index.size())?;
-    drop(timer);
-    Ok(Arc::new(BuildSide {
-        index,
-        batches,
-        _reservation: reservation,
-    }))
 }

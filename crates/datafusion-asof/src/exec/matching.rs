@@ -15,6 +15,7 @@ use datafusion::physical_plan::ColumnarValue;
 use super::columns::{AllColumns, Columns};
 use super::residual::{Residual, mask};
 use crate::kernel::domain::TimeDomain;
+use crate::kernel::index::IndexSpec;
 use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfSpec, MatchOp, NullPolicy};
@@ -154,6 +155,18 @@ impl Matching {
         match self.spec.null_policy {
             NullPolicy::IgnoreNulls => self.columns.right_in_output().filter(nullable).collect(),
             NullPolicy::RespectNulls => vec![],
+        }
+    }
+
+    /// What an index of the right side needs to know.
+    pub(super) fn index_spec(&self) -> IndexSpec {
+        let bounds = self.residual.bounds.iter();
+        IndexSpec {
+            domain: self.domain.clone(),
+            keys: self.key_types.clone(),
+            ties: self.tie_types.clone(),
+            bounds: bounds.map(|bound| bound.bound.clone()).collect(),
+            op: self.spec.match_condition.op,
         }
     }
 

@@ -17,11 +17,13 @@
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
+mod build_side;
 mod columns;
 mod indexed;
 mod matching;
 mod metrics;
 mod output;
+mod parallel;
 mod pinned_source;
 mod residual;
 mod row_place;

@@ -280,15 +280,6 @@ impl TimeDomain {
         }
     }
 
-    /// Appends right values to rows that are compared across batches.
-    pub(crate) fn append_rows(&self, rows: &mut Option<Rows>, values: &ArrayRef) -> Result<()> {
-        let Repr::Bytes(converter) = &self.repr else {
-            return exec_err!("as-of values of type {} are numbers", values.data_type());
-        };
-        let rows = rows.get_or_insert_with(|| converter.empty_rows(0, 0));
-        Ok(converter.append(rows, &[Arc::clone(values)])?)
-    }
-
     /// The places of no rows at all.
     pub(crate) fn no_times(&self, side: Side) -> Result<Times> {
         self.times(side, &new_empty_array(&self.lane(side).data_type))
@@ -397,6 +388,12 @@ pub(crate) enum TimeValues {
 }
 
 impl Times {
+    pub(crate) fn all_valid(&self) -> bool {
+        self.valid
+            .as_ref()
+            .is_none_or(|valid| valid.null_count() == 0)
+    }
+
     /// Whether the row has a place on the line: neither NULL nor NaN.
     #[inline]
     pub(crate) fn is_valid(&self, row: usize) -> bool {

@@ -4,19 +4,29 @@
 //! number, in the order of first sight, and everything after works on numbers. NULL in a key
 //! column makes a key that equals nothing, [`NULL_KEY`], unless NULL equals NULL there.
 //!
-//! Three encodings, chosen by the key types: no key at all (one group), a single string or
-//! binary column by its bytes, and anything else by arrow's row format, with `-0.0` and the
-//! NaNs of float columns brought to one pattern first so that equal keys have equal bytes.
-//! A dictionary column is looked up once per distinct value, then its codes are gathered.
+//! # Encodings
+//!
+//! | key | is looked up as |
+//! |---|---|
+//! | none | nothing: all rows are one group |
+//! | one number of up to 64 bits | its bits, `-0.0` and the NaNs brought to one pattern |
+//! | one string or binary of up to 12 bytes | the 16 bytes of its arrow view |
+//! | one longer string or binary | its bytes |
+//! | anything else | its bytes in arrow's row format |
+//!
+//! A dictionary column is looked up once per distinct value, then its codes are gathered. A
+//! key that repeats from one row to the next is not looked up again.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float16Array, Float32Array, Float64Array,
+    GenericByteArray, GenericByteViewArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
-    ArrowNativeType, ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type,
+    ArrowNativeType, ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType, Float16Type,
+    Float32Type, Float64Type,
 };
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::{HashMap, Result, exec_err};
@@ -55,13 +65,13 @@ pub(crate) struct KeyType {
 #[derive(Debug)]
 pub(crate) struct KeyOrdinals {
     encoding: Encoding,
-    ordinals: HashMap<Box<[u8]>, u32>,
-    key_bytes: usize,
+    known: Known,
 }
 
 #[derive(Debug)]
 enum Encoding {
     NoKey,
+    Word,
     Bytes,
     Rows {
         converter: RowConverter,
@@ -70,11 +80,24 @@ enum Encoding {
     },
 }
 
+/// Keys that have an ordinal.
+#[derive(Debug, Default)]
+struct Known {
+    words: HashMap<u64, u32>,
+    short: HashMap<u128, u32>,
+    long: HashMap<Box<[u8]>, u32>,
+    long_bytes: usize,
+    len: u32,
+}
+
 impl KeyOrdinals {
     /// Ordinals for keys of the given types.
     pub(crate) fn try_new(types: &[KeyType]) -> Result<Self> {
         let encoding = match types {
             [] => Encoding::NoKey,
+            [single] if is_word(value_type(&single.data_type)) && !single.null_equals_null => {
+                Encoding::Word
+            }
             [single] if is_bytes(value_type(&single.data_type)) && !single.null_equals_null => {
                 Encoding::Bytes
             }
@@ -88,8 +111,7 @@ impl KeyOrdinals {
         };
         Ok(Self {
             encoding,
-            ordinals: HashMap::new(),
-            key_bytes: 0,
+            known: Known::default(),
         })
     }
 
@@ -97,41 +119,114 @@ impl KeyOrdinals {
     pub(crate) fn len(&self) -> usize {
         match self.encoding {
             Encoding::NoKey => 1,
-            _ => self.ordinals.len(),
+            _ => self.known.len as usize,
         }
     }
 
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
-        self.ordinals.allocation_size() + self.key_bytes
+        self.known.words.allocation_size()
+            + self.known.short.allocation_size()
+            + self.known.long.allocation_size()
+            + self.known.long_bytes
     }
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
     pub(crate) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let Self {
-            encoding,
-            ordinals,
-            key_bytes,
-        } = self;
-        encode(encoding, keys, rows, |key| {
-            if let Some(&ordinal) = ordinals.get(key) {
-                return Ok(ordinal);
-            }
-            let ordinal = ordinals.len() as u32;
-            if !is_known(ordinal) {
-                return exec_err!("an as-of join takes fewer than {REFUSED} distinct keys");
-            }
-            ordinals.insert(key.into(), ordinal);
-            *key_bytes += key.len();
-            Ok(ordinal)
-        })
+        encode(&self.encoding, keys, rows, &mut Intern(&mut self.known))
     }
 
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
     pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        encode(&self.encoding, keys, rows, |key| {
-            Ok(self.ordinals.get(key).copied().unwrap_or(ABSENT))
-        })
+        encode(&self.encoding, keys, rows, &mut Lookup(&self.known))
+    }
+
+    /// Takes in the keys of another; gives for each of its ordinals the one here.
+    pub(crate) fn absorb(&mut self, other: &Self) -> Result<Vec<u32>> {
+        let mut ordinals = vec![0; other.len()];
+        let mut intern = Intern(&mut self.known);
+        for (word, ordinal) in &other.known.words {
+            ordinals[*ordinal as usize] = intern.word(*word)?;
+        }
+        for (view, ordinal) in &other.known.short {
+            ordinals[*ordinal as usize] = intern.short(*view)?;
+        }
+        for (bytes, ordinal) in &other.known.long {
+            ordinals[*ordinal as usize] = intern.long(bytes)?;
+        }
+        Ok(ordinals)
+    }
+}
+
+/// What becomes of a key: it is looked up, and maybe made known.
+trait Find {
+    fn word(&mut self, word: u64) -> Result<u32>;
+    /// The view of at most 12 bytes.
+    fn short(&mut self, view: u128) -> Result<u32>;
+    fn long(&mut self, bytes: &[u8]) -> Result<u32>;
+}
+
+struct Intern<'a>(&'a mut Known);
+
+impl Intern<'_> {
+    #[cold]
+    fn next(&mut self) -> Result<u32> {
+        let ordinal = self.0.len;
+        if !is_known(ordinal) {
+            return exec_err!("an as-of join takes fewer than {REFUSED} distinct keys");
+        }
+        self.0.len += 1;
+        Ok(ordinal)
+    }
+}
+
+impl Find for Intern<'_> {
+    #[inline]
+    fn word(&mut self, word: u64) -> Result<u32> {
+        if let Some(&ordinal) = self.0.words.get(&word) {
+            return Ok(ordinal);
+        }
+        let ordinal = self.next()?;
+        self.0.words.insert(word, ordinal);
+        Ok(ordinal)
+    }
+
+    #[inline]
+    fn short(&mut self, view: u128) -> Result<u32> {
+        if let Some(&ordinal) = self.0.short.get(&view) {
+            return Ok(ordinal);
+        }
+        let ordinal = self.next()?;
+        self.0.short.insert(view, ordinal);
+        Ok(ordinal)
+    }
+
+    fn long(&mut self, bytes: &[u8]) -> Result<u32> {
+        if let Some(&ordinal) = self.0.long.get(bytes) {
+            return Ok(ordinal);
+        }
+        let ordinal = self.next()?;
+        self.0.long.insert(bytes.into(), ordinal);
+        self.0.long_bytes += bytes.len();
+        Ok(ordinal)
+    }
+}
+
+struct Lookup<'a>(&'a Known);
+
+impl Find for Lookup<'_> {
+    #[inline]
+    fn word(&mut self, word: u64) -> Result<u32> {
+        Ok(self.0.words.get(&word).copied().unwrap_or(ABSENT))
+    }
+
+    #[inline]
+    fn short(&mut self, view: u128) -> Result<u32> {
+        Ok(self.0.short.get(&view).copied().unwrap_or(ABSENT))
+    }
+
+    fn long(&mut self, bytes: &[u8]) -> Result<u32> {
+        Ok(self.0.long.get(bytes).copied().unwrap_or(ABSENT))
     }
 }
 
@@ -140,6 +235,12 @@ fn value_type(data_type: &DataType) -> &DataType {
         DataType::Dictionary(_, value) => value,
         other => other,
     }
+}
+
+fn is_word(data_type: &DataType) -> bool {
+    data_type.primitive_width().is_some_and(|width| width <= 8)
+        // Not all of its bytes count.
+        && !matches!(data_type, DataType::Interval(_))
 }
 
 fn is_bytes(data_type: &DataType) -> bool {
@@ -158,11 +259,14 @@ fn encode(
     encoding: &Encoding,
     keys: &[ArrayRef],
     rows: usize,
-    mut ordinal: impl FnMut(&[u8]) -> Result<u32>,
+    find: &mut impl Find,
 ) -> Result<Vec<u32>> {
     match encoding {
         Encoding::NoKey => Ok(vec![0; rows]),
-        Encoding::Bytes => bytes_ordinals(&keys[0], &mut ordinal),
+        Encoding::Word | Encoding::Bytes => match keys[0].data_type() {
+            DataType::Dictionary(_, _) => dictionary(&keys[0], find),
+            _ => plain(&keys[0], find),
+        },
         Encoding::Rows {
             converter,
             null_equals_null,
@@ -172,62 +276,139 @@ fn encode(
             (0..rows)
                 .map(|row| match &nulls {
                     Some(nulls) if nulls.is_null(row) => Ok(NULL_KEY),
-                    _ => ordinal(encoded.row(row).data()),
+                    _ => find.long(encoded.row(row).data()),
                 })
                 .collect()
         }
     }
 }
 
-/// Ordinals of a column of strings, binaries, or a dictionary of them.
-fn bytes_ordinals(
-    keys: &ArrayRef,
-    ordinal: &mut impl FnMut(&[u8]) -> Result<u32>,
-) -> Result<Vec<u32>> {
-    macro_rules! each {
-        ($array:expr, $bytes:expr) => {
-            $array
-                .iter()
-                .map(|key| key.map_or(Ok(NULL_KEY), |key| ordinal($bytes(key))))
-                .collect()
-        };
-    }
+/// Ordinals of a column of strings, binaries or numbers.
+fn plain(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
     match keys.data_type() {
-        DataType::Utf8 => each!(keys.as_string::<i32>(), str::as_bytes),
-        DataType::LargeUtf8 => each!(keys.as_string::<i64>(), str::as_bytes),
-        DataType::Utf8View => each!(keys.as_string_view(), str::as_bytes),
-        DataType::Binary => each!(keys.as_binary::<i32>(), |key| key),
-        DataType::LargeBinary => each!(keys.as_binary::<i64>(), |key| key),
-        DataType::BinaryView => each!(keys.as_binary_view(), |key| key),
-        DataType::Dictionary(_, _) => {
-            let dictionary = keys.as_any_dictionary();
-            if keys.null_count() == keys.len() {
-                // There may be no value at all that a code could stand for.
-                return Ok(vec![NULL_KEY; keys.len()]);
-            }
-            let codes = dictionary.normalized_keys();
-            let mut of_value = vec![None; dictionary.values().len()];
-            let values = dictionary.values();
-            (0..keys.len())
-                .map(|row| {
-                    if dictionary.keys().is_null(row) {
-                        return Ok(NULL_KEY);
-                    }
-                    // Only values that occur: a slice keeps its whole dictionary.
-                    let code = codes[row];
-                    match of_value[code] {
-                        Some(known) => Ok(known),
-                        None => {
-                            let one = bytes_ordinals(&values.slice(code, 1), ordinal)?[0];
-                            of_value[code] = Some(one);
-                            Ok(one)
-                        }
-                    }
-                })
-                .collect()
-        }
-        other => exec_err!("not a key of bytes: {other}"),
+        DataType::Utf8 => strings(keys.as_string::<i32>(), find),
+        DataType::LargeUtf8 => strings(keys.as_string::<i64>(), find),
+        DataType::Binary => strings(keys.as_binary::<i32>(), find),
+        DataType::LargeBinary => strings(keys.as_binary::<i64>(), find),
+        DataType::Utf8View => views(keys.as_string_view(), find),
+        DataType::BinaryView => views(keys.as_binary_view(), find),
+        _ => words(keys, find),
     }
+}
+
+/// Ordinals of a dictionary column.
+fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
+    let dictionary = keys.as_any_dictionary();
+    if keys.null_count() == keys.len() {
+        // There may be no value at all that a code could stand for.
+        return Ok(vec![NULL_KEY; keys.len()]);
+    }
+    let codes = dictionary.normalized_keys();
+    let mut of_value = vec![None; dictionary.values().len()];
+    let values = dictionary.values();
+    (0..keys.len())
+        .map(|row| {
+            if dictionary.keys().is_null(row) {
+                return Ok(NULL_KEY);
+            }
+            // Only values that occur: a slice keeps its whole dictionary.
+            let code = codes[row];
+            match of_value[code] {
+                Some(known) => Ok(known),
+                None => {
+                    let one = plain(&values.slice(code, 1), find)?[0];
+                    of_value[code] = Some(one);
+                    Ok(one)
+                }
+            }
+        })
+        .collect()
+}
+
+/// Ordinals of keys that are cheap to compare: a key equal to the one before is not found
+/// again.
+fn by_run<K: Copy + PartialEq>(
+    keys: impl Iterator<Item = K>,
+    nulls: Option<&NullBuffer>,
+    mut find: impl FnMut(usize, K) -> Result<u32>,
+) -> Result<Vec<u32>> {
+    let mut last = None;
+    keys.enumerate()
+        .map(|(row, key)| {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                return Ok(NULL_KEY);
+            }
+            match last {
+                Some((same, ordinal)) if same == key => Ok(ordinal),
+                _ => {
+                    let ordinal = find(row, key)?;
+                    last = Some((key, ordinal));
+                    Ok(ordinal)
+                }
+            }
+        })
+        .collect()
+}
+
+fn words(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
+    let keys = one_pattern_per_float(keys);
+    let data = keys.to_data();
+    let mut find = |_, word| find.word(word);
+    macro_rules! each {
+        ($word:ty) => {{
+            let words = data.buffer::<$word>(0)[..keys.len()].iter();
+            by_run(words.map(|word| u64::from(*word)), keys.nulls(), &mut find)
+        }};
+    }
+    match keys.data_type().primitive_width() {
+        Some(1) => each!(u8),
+        Some(2) => each!(u16),
+        Some(4) => each!(u32),
+        Some(8) => each!(u64),
+        _ => exec_err!("no key of at most 64 bits: {}", keys.data_type()),
+    }
+}
+
+fn views<T: ByteViewType>(
+    keys: &GenericByteViewArray<T>,
+    find: &mut impl Find,
+) -> Result<Vec<u32>> {
+    let mut long = None;
+    by_run(keys.views().iter().copied(), keys.nulls(), |row, view| {
+        if view as u32 <= MAX_SHORT {
+            return find.short(view);
+        }
+        // Views of the same bytes differ by where these are.
+        let bytes: &[u8] = keys.value(row).as_ref();
+        match long {
+            Some((same, ordinal)) if same == bytes => Ok(ordinal),
+            _ => {
+                let ordinal = find.long(bytes)?;
+                long = Some((bytes, ordinal));
+                Ok(ordinal)
+            }
+        }
+    })
+}
+
+fn strings<T: ByteArrayType>(keys: &GenericByteArray<T>, find: &mut impl Find) -> Result<Vec<u32>> {
+    let bytes = keys.value_data();
+    let slices = keys.offsets().windows(2);
+    let slices = slices.map(|ends| &bytes[ends[0].as_usize()..ends[1].as_usize()]);
+    by_run(slices, keys.nulls(), |_, bytes| match bytes.len() {
+        len if len <= MAX_SHORT as usize => find.short(view_of(bytes)),
+        _ => find.long(bytes),
+    })
+}
+
+/// The most bytes that a view holds itself.
+const MAX_SHORT: u32 = 12;
+
+fn view_of(bytes: &[u8]) -> u128 {
+    let mut view = [0; 16];
+    view[..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+    view[4..4 + bytes.len()].copy_from_slice(bytes);
+    u128::from_le_bytes(view)
 }
 
 /// The columns as arrow's row format should see them, and which rows have a NULL that equals

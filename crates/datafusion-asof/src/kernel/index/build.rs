@@ -1,253 +1,344 @@
-//! Building the index.
+//! Grouping right rows by key and time.
 //!
-//! Rows arrive batch by batch in any order. [`RightIndexBuilder::push`] notes for each its key
-//! ordinal, time, place in the input and id; rows with a NULL key or an invalid time are left
-//! out, they match nothing. [`RightIndexBuilder::finish`] counts the rows of each key, scatters
-//! them to their key's stretch, and sorts the stretches that did not arrive in (time, place)
-//! order.
+//! # Algorithm
+//!
+//! ```text
+//! collect    batches as they are read: keys to ordinals, times            a thread for each partition
+//! plan       how many rows each key has, so where each list begins        one thread
+//! scatter    some batches at a time: rows to shards                       any thread
+//! shard      a shard: rows to lists, lists to time order                  any thread
+//! ```
+//!
+//! A *shard* is what one thread orders in its cache: some ten thousand rows, of many rare
+//! keys or of a range of times of one frequent key, so that neither many keys nor one hot key,
+//! nor none at all, leaves a thread without work. The shards of a key follow each other in
+//! time, so that their rows, one after the other, are the list of the key: equal times are
+//! never parted.
+//!
+//! Rows come to their list in the order of their places. Where they are in time order already,
+//! nothing is sorted. Otherwise a list is sorted as plain `u64`, the time above the position,
+//! if both fit: that is twice as fast as sorting pairs. Ties come out in the order of places
+//! either way; what `TIES BY` or a right side that lost its order has to say is applied to
+//! runs of equal times.
+//!
+//! # Memory
+//!
+//! 12 bytes a row for keys and times (times are those of the batches themselves where they
+//! can be), 16 more while rows are in shards, then 12 for times and row numbers, and a
+//! sixteenth of that for the [`timeline`](super::timeline). Wide lines take 16 bytes a time.
+//!
+//! Partitioning to what fits the cache before the actual work is from Manegold, Boncz and
+//! Kersten, "Optimizing main-memory join on modern hardware" (TKDE 2002).
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::row::Rows;
-use datafusion::common::{Result, exec_err};
+use std::cmp::Ordering;
 
-use super::ranks::Ranks;
+use bytes::BytesMut;
+use datafusion::arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
+
+use super::line::IndexTime;
+use super::plan::{Equals, Layout, LinePlan, Scatter};
 use super::{Postings, RightIndex};
-use crate::kernel::domain::{Line, TimeDomain, TimeValues};
-use crate::kernel::ordinals::{KeyOrdinals, is_known, refuse};
-use crate::kernel::rows::RowId;
-use crate::kernel::ties::TieRanker;
-use crate::kernel::zones::{Bound, Zones};
-use crate::spec::Side;
+use crate::kernel::ordinals::is_known;
+use crate::kernel::zones::Zones;
 
-/// A right batch as the index sees it.
-pub(crate) struct RightBatch<'a> {
-    pub keys: &'a [ArrayRef],
-    pub time: &'a ArrayRef,
-    /// The place of each row in the right input: decides between equal times.
-    pub places: &'a [u64],
-    /// Rows that can match at all; all of them if `None`.
-    pub mask: Option<&'a BooleanArray>,
-    /// The columns of `TIES BY`.
-    pub ties: &'a [ArrayRef],
-    /// What the bounds compare.
-    pub bounds: &'a [ArrayRef],
-    /// The right columns, if each takes its own nearest value.
-    pub payload: &'a [ArrayRef],
+/// Stands for the shard of a row that cannot match.
+const NOWHERE: u32 = u32::MAX;
+
+/// A row on its way to its list.
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry<T> {
+    time: T,
+    key: u32,
+    row: u32,
 }
 
-/// Collects right rows.
-pub(crate) struct RightIndexBuilder {
-    domain: TimeDomain,
-    ordinals: KeyOrdinals,
-    ties: Option<TieRanker>,
-    bounds: Vec<Bound>,
-    batches: u32,
-    /// Rows pushed, kept or not.
-    pushed: usize,
-    keys: Vec<u32>,
-    rows: Vec<RowId>,
-    places: Vec<u64>,
-    times: Collected,
-    /// The pushed row that each kept row was; only where something is looked up by it.
-    kept: Vec<u32>,
-    /// For each bound the values of the kept rows.
-    bound_values: Vec<Vec<i128>>,
-    /// For each batch and right column which rows are valid.
-    validity: Vec<Vec<Option<NullBuffer>>>,
+/// Rows by shard.
+pub(crate) struct Scattered<T> {
+    entries: Vec<Entry<T>>,
+    /// By shard where its entries begin, and after the last where they end.
+    offsets: Vec<u32>,
 }
 
-/// Times of the rows collected so far.
-enum Collected {
-    I64(Vec<i64>),
-    I128(Vec<i128>),
-    /// All values in arrival order, invalid ones included.
-    Rows(Option<Rows>),
+impl<T: IndexTime> LinePlan<T> {
+    /// Bytes needed to build the index beside what was collected, for the memory pool.
+    pub(crate) fn build_size(&self) -> usize {
+        let rows = self.layout.offsets.last().copied().unwrap_or(0);
+        let row = size_of::<Entry<T>>() + size_of::<T>() + size_of::<u32>();
+        let classes = self.layout.validity.first().map_or(0, Vec::len);
+        let bounds = self.layout.bounds.len() * size_of::<i128>();
+        rows * (row + row / 16 + bounds)
+            // A class has at most as many rows as there are.
+            + rows * classes * (size_of::<T>() + size_of::<u32>())
+            + (self.layout.shards.len() * self.scatters.len()) * size_of::<u32>()
+    }
+
+    /// Where the batches of the index are among those collected, in its order: part and batch.
+    pub(crate) fn batches(&self) -> &[(usize, usize)] {
+        &self.order
+    }
+
+    /// What there is to do first: [`Layout::scatter`] each.
+    pub(crate) fn into_jobs(self) -> (Layout<T>, Vec<Scatter<T>>) {
+        (self.layout, self.scatters)
+    }
 }
 
-impl RightIndexBuilder {
-    pub(crate) fn new(
-        domain: &TimeDomain,
-        ordinals: KeyOrdinals,
-        ties: Option<TieRanker>,
-        bounds: &[Bound],
-    ) -> Self {
-        Self {
-            domain: domain.clone(),
-            ordinals,
-            ties,
-            bounds: bounds.to_vec(),
-            batches: 0,
-            pushed: 0,
-            keys: vec![],
-            rows: vec![],
-            places: vec![],
-            times: match domain.line() {
-                Line::I64 => Collected::I64(vec![]),
-                Line::I128 => Collected::I128(vec![]),
-                Line::Rows => Collected::Rows(None),
-            },
-            kept: vec![],
-            bound_values: vec![vec![]; bounds.len()],
-            validity: vec![],
+impl<T: IndexTime> Layout<T> {
+    /// Takes the rows of some batches to their shards.
+    pub(crate) fn scatter(&self, batches: Scatter<T>) -> Scattered<T> {
+        let mut shards = vec![];
+        let mut offsets = vec![0u32; self.shards.len() + 1];
+        for batch in &batches.batches {
+            let rows = batch.keys.iter().zip(batch.times.iter());
+            shards.extend(rows.map(|(key, time)| {
+                if !is_known(*key) {
+                    return NOWHERE;
+                }
+                let route = self.routes[batch.ordinals[*key as usize] as usize];
+                let cell = time.cell(self.least, route.shift).min(route.last_cell);
+                offsets[(route.first + cell) as usize + 1] += 1;
+                route.first + cell
+            }));
         }
+        let mut end = 0;
+        for offset in &mut offsets {
+            end += *offset;
+            *offset = end;
+        }
+        let mut next = offsets.clone();
+        let mut entries = vec![Entry::default(); end as usize];
+        let mut shards = shards.into_iter();
+        for batch in batches.batches {
+            let rows = batch.keys.iter().zip(batch.times.iter()).zip(batch.start..);
+            for (((key, time), row), shard) in rows.zip(&mut shards) {
+                if shard == NOWHERE {
+                    continue;
+                }
+                let slot = &mut next[shard as usize];
+                entries[*slot as usize] = Entry {
+                    time: *time,
+                    key: batch.ordinals[*key as usize],
+                    row,
+                };
+                *slot += 1;
+            }
+        }
+        Scattered { entries, offsets }
     }
+}
 
-    /// Adds the next batch; its rows get its number as [`RowId::batch`].
-    pub(crate) fn push(&mut self, batch: &RightBatch<'_>) -> Result<()> {
-        let number = self.batches;
-        let count = batch.places.len();
-        let before = self.pushed;
-        self.pushed += count;
-        self.batches += 1;
-        if self.pushed > u32::MAX as usize || number == u32::MAX {
-            return exec_err!("the right side of an as-of join has too many rows for one index");
-        }
-        let mut keys = self.ordinals.intern(batch.keys, count)?;
-        if let Some(mask) = batch.mask {
-            refuse(&mut keys, mask);
-        }
-        let times = self.domain.times(Side::Right, batch.time)?;
-        let usable = |row: &usize| is_known(keys[*row]) && times.is_valid(*row);
-        for row in (0..count).filter(usable) {
-            self.keys.push(keys[row]);
-            self.places.push(batch.places[row]);
-            self.rows.push(RowId {
-                batch: number,
-                row: row as u32,
-            });
-        }
-        let kept = (0..count).filter(usable);
-        match (&mut self.times, &times.values) {
-            (Collected::I64(all), TimeValues::I64(new)) => all.extend(kept.map(|row| new[row])),
-            (Collected::I128(all), TimeValues::I128(new)) => all.extend(kept.map(|row| new[row])),
-            (Collected::Rows(values), TimeValues::Rows(_)) => {
-                self.domain.append_rows(values, batch.time)?;
-            }
-            _ => return exec_err!("as-of values changed their line"),
-        }
-        if self.needs_kept() {
-            let kept = (0..count).filter(usable);
-            self.kept.extend(kept.map(|row| (before + row) as u32));
-        }
-        if let Some(ties) = &mut self.ties {
-            ties.push(batch.ties)?;
-        }
-        let values = self.bounds.iter().zip(batch.bounds);
-        for ((bound, column), all) in values.zip(&mut self.bound_values) {
-            let new = bound.values(column)?;
-            all.extend((0..count).filter(usable).map(|row| new[row]));
-        }
-        let validity = batch.payload.iter().map(|column| column.logical_nulls());
-        self.validity.push(validity.collect());
-        Ok(())
-    }
+/// All rows in shards, and room for them in lists.
+pub(crate) struct Sharded<T: IndexTime> {
+    layout: Layout<T>,
+    scattered: Vec<Scattered<T>>,
+}
 
-    fn needs_kept(&self) -> bool {
-        self.ties.is_some() || matches!(self.times, Collected::Rows(_))
-    }
+/// One shard of the lists.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    number: usize,
+    times: BytesMut,
+    rows: BytesMut,
+}
 
-    /// Bytes held now and needed by [`Self::finish`], for the memory pool.
-    pub(crate) fn size(&self) -> usize {
-        let rows = self.rows.len();
-        let per_row = 2 * (size_of::<u32>() + size_of::<RowId>() + size_of::<u64>());
-        let times = match &self.times {
-            Collected::I64(times) => 2 * size_of_val(times.as_slice()),
-            Collected::I128(times) => 2 * size_of_val(times.as_slice()),
-            Collected::Rows(values) => {
-                values.as_ref().map_or(0, Rows::size) + 3 * size_of::<i64>() * rows
+impl<T: IndexTime> Sharded<T> {
+    /// `scattered` in the order of the jobs. Gives what there is to do next:
+    /// [`Self::order`] each.
+    pub(crate) fn new(layout: Layout<T>, scattered: Vec<Scattered<T>>) -> (Self, Vec<Shard>) {
+        let rows = layout.offsets.last().copied().unwrap_or(0);
+        // Zeroed pages that whoever writes a shard is the first to touch.
+        let mut times = BytesMut::zeroed(rows * size_of::<T>());
+        let mut numbers = BytesMut::zeroed(rows * size_of::<u32>());
+        let shards = (0..layout.shards.len()).map(|number| {
+            let of_shard = scattered.iter().map(|s| s.range(number).len());
+            let rows: usize = of_shard.sum();
+            Shard {
+                number,
+                times: times.split_to(rows * size_of::<T>()),
+                rows: numbers.split_to(rows * size_of::<u32>()),
             }
-        };
-        let kept = self.kept.len() * size_of::<u32>();
-        let ties = self.ties.as_ref().map_or(0, TieRanker::size);
-        let bounds = 3 * size_of::<i128>() * rows * self.bounds.len();
-        let columns = self.validity.first().map_or(0, Vec::len);
-        // A class has at most as many rows as there are.
-        let classes = columns * rows * (size_of::<RowId>() + size_of::<i64>());
-        self.ordinals.size() + rows * per_row + times + kept + ties + bounds + classes
-    }
-
-    /// Groups by key and orders by time.
-    pub(crate) fn finish(self) -> Result<RightIndex> {
-        let (times, ranks) = match self.times {
-            Collected::Rows(values) => {
-                let (times, ranks) = Ranks::of(values, &self.kept);
-                (Collected::I64(times), Some(ranks))
-            }
-            times => (times, None),
-        };
-        let places = match self.ties {
-            Some(ties) => ties.rank(&self.kept, &self.places),
-            None => self.places,
-        };
-        let offsets = offsets(&self.keys, self.ordinals.len());
-        let entries = Entries {
-            keys: &self.keys,
-            places: &places,
-            offsets: &offsets,
-        };
-        let (times, order) = match &times {
-            Collected::I64(times) => {
-                let (times, order) = entries.grouped(times);
-                (TimeValues::I64(times.into()), order)
-            }
-            Collected::I128(times) => {
-                let (times, order) = entries.grouped(times);
-                (TimeValues::I128(times), order)
-            }
-            Collected::Rows(_) => return exec_err!("values were not ranked"),
-        };
-        let rows: Vec<RowId> = order
-            .iter()
-            .map(|entry| self.rows[*entry as usize])
-            .collect();
-        let bound_values: Vec<Vec<i128>> = (self.bound_values.iter())
-            .map(|values| order.iter().map(|entry| values[*entry as usize]).collect())
-            .collect();
-        drop(order);
-        let (class_of_column, validity) = classes(&self.validity);
-        let classes = validity.iter().map(|valid| {
-            let is_valid = |row: &RowId| {
-                let nulls = valid[row.batch as usize];
-                nulls.is_none_or(|nulls| nulls.is_valid(row.row as usize))
-            };
-            let kept: Vec<usize> = (0..rows.len()).filter(|at| is_valid(&rows[*at])).collect();
-            part(&kept, &offsets, &times, &rows, &bound_values)
         });
-        let classes = classes.collect::<Result<_>>()?;
-        Ok(RightIndex {
-            domain: self.domain,
-            ordinals: self.ordinals,
-            bounds: self.bounds,
+        let shards = shards.collect();
+        (Self { layout, scattered }, shards)
+    }
+
+    /// Puts the rows of a shard into lists in time order.
+    pub(crate) fn order(&self, mut shard: Shard) -> Shard {
+        let keys = self.layout.shards[shard.number];
+        let (start, end) = (keys.start as usize, keys.end as usize);
+        let rows = shard.rows.len() / size_of::<u32>();
+        let mut times = vec![T::default(); rows];
+        let mut numbers = vec![0; rows];
+        // Of a key with several shards this one has but a part of the list.
+        let ends = &self.layout.offsets[start..=end];
+        let mut next: Vec<usize> = ends.iter().map(|end| end - ends[0]).collect();
+        for scattered in &self.scattered {
+            for entry in &scattered.entries[scattered.range(shard.number)] {
+                let slot = &mut next[entry.key as usize - start];
+                times[*slot] = entry.time;
+                numbers[*slot] = entry.row;
+                *slot += 1;
+            }
+        }
+        let mut list_start = 0;
+        for list_end in &next[..end - start] {
+            let list = list_start..*list_end;
+            self.order_list(&mut times[list.clone()], &mut numbers[list]);
+            list_start = *list_end;
+        }
+        shard.times.copy_from_slice(times.to_byte_slice());
+        shard.rows.copy_from_slice(numbers.to_byte_slice());
+        shard
+    }
+
+    /// Orders a list by time, equal times by what comes first of `TIES BY`, place and number.
+    fn order_list(&self, times: &mut [T], rows: &mut [u32]) {
+        sort_by_time(times, rows);
+        let equals = &self.layout.equals;
+        if equals.ties.is_empty() && equals.places.is_empty() {
+            return;
+        }
+        let mut start = 0;
+        for run in times.chunk_by(|a, b| a == b) {
+            let end = start + run.len();
+            if run.len() > 1 {
+                rows[start..end].sort_unstable_by(|a, b| self.compare_equals(*a, *b));
+            }
+            start = end;
+        }
+    }
+
+    fn compare_equals(&self, a: u32, b: u32) -> Ordering {
+        let Equals { ties, places } = &self.layout.equals;
+        let id = |number| {
+            let id = self.layout.numbers.id(number);
+            (id.batch as usize, id.row as usize)
+        };
+        let ((batch_a, row_a), (batch_b, row_b)) = (id(a), id(b));
+        let by_ties = match ties.is_empty() {
+            true => Ordering::Equal,
+            false => ties[batch_a].row(row_a).cmp(&ties[batch_b].row(row_b)),
+        };
+        by_ties.then_with(|| match places.is_empty() {
+            true => a.cmp(&b),
+            false => places[batch_a].at(row_a).cmp(&places[batch_b].at(row_b)),
+        })
+    }
+
+    /// The index; `shards` in the order of the jobs.
+    pub(crate) fn finish(self, shards: Vec<Shard>) -> RightIndex {
+        drop(self.scattered);
+        let (mut times, mut rows) = (BytesMut::new(), BytesMut::new());
+        for shard in shards {
+            times.unsplit(shard.times);
+            rows.unsplit(shard.rows);
+        }
+        let times = T::line(buffer(times));
+        let rows: ScalarBuffer<u32> = buffer(rows);
+        let Layout {
+            spec,
+            ordinals,
+            numbers,
+            ranks,
+            offsets,
+            bounds,
+            validity,
+            ..
+        } = self.layout;
+        let values = |batches: &Vec<Vec<i128>>| {
+            let value = |row: &u32| {
+                let id = numbers.id(*row);
+                batches[id.batch as usize][id.row as usize]
+            };
+            rows.iter().map(value).collect()
+        };
+        let bound_values: Vec<Vec<i128>> = bounds.iter().map(values).collect();
+        let (class_of_value, classes) = classes(&validity);
+        let classes = classes.iter().map(|valid| {
+            let is_valid = |at: &usize| {
+                let id = numbers.id(rows[*at]);
+                let nulls = valid[id.batch as usize];
+                nulls.is_none_or(|nulls| nulls.is_valid(id.row as usize))
+            };
+            let kept: Vec<usize> = (0..rows.len()).filter(is_valid).collect();
+            let offset = |end: &usize| kept.partition_point(|at| at < end);
+            let of_kept = |values: &Vec<i128>| kept.iter().map(|at| values[*at]).collect();
+            Postings {
+                offsets: offsets.iter().map(offset).collect(),
+                times: times.part(&kept),
+                rows: kept.iter().map(|at| rows[*at]).collect(),
+                zones: Zones::new(bound_values.iter().map(of_kept)),
+            }
+        });
+        RightIndex {
+            classes: classes.collect(),
+            domain: spec.domain,
+            bounds: spec.bounds,
+            ordinals,
+            numbers,
+            ranks,
+            class_of_value,
             all: Postings {
                 offsets,
                 times,
                 rows,
                 zones: Zones::new(bound_values.into_iter()),
             },
-            classes,
-            class_of_column,
-            ranks,
-        })
+        }
+    }
+}
+
+impl<T> Scattered<T> {
+    fn range(&self, shard: usize) -> std::ops::Range<usize> {
+        self.offsets[shard] as usize..self.offsets[shard + 1] as usize
+    }
+}
+
+/// Numbers from bytes that were written as such.
+fn buffer<T: ArrowNativeType>(bytes: BytesMut) -> ScalarBuffer<T> {
+    let bytes = bytes.freeze();
+    // Allocators align large blocks more than bytes ask for; none has to.
+    match bytes.as_ptr().align_offset(align_of::<T>()) {
+        0 => Buffer::from(bytes).into(),
+        _ => Buffer::from_slice_ref(&*bytes).into(),
+    }
+}
+
+/// Sorts by time; equal times keep their order.
+fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
+    if times.is_sorted() {
+        return;
+    }
+    if let Some(mut packed) = T::packed(times) {
+        packed.numbers.sort_unstable();
+        let unsorted = rows.to_vec();
+        for (at, number) in packed.numbers.iter().enumerate() {
+            let (time, position) = T::unpack(&packed, *number);
+            times[at] = time;
+            rows[at] = unsorted[position];
+        }
+        return;
+    }
+    let mut pairs: Vec<(T, usize)> = times.iter().copied().zip(0..).collect();
+    pairs.sort_unstable();
+    let unsorted = rows.to_vec();
+    for (at, (time, position)) in pairs.into_iter().enumerate() {
+        times[at] = time;
+        rows[at] = unsorted[position];
     }
 }
 
 /// Which rows are valid, by batch.
 type Validity<'a> = Vec<Option<&'a NullBuffer>>;
 
-/// The validity class of each column, and which rows are valid in each class. Columns that are
-/// NULL in the same rows share one.
+/// The validity class of each own value, and which rows are valid in each class. Values that
+/// are NULL in the same rows share one; those that never are have none.
 fn classes(validity: &[Vec<Option<NullBuffer>>]) -> (Vec<Option<usize>>, Vec<Validity<'_>>) {
-    let columns = validity.first().map_or(0, Vec::len);
+    let values = validity.first().map_or(0, Vec::len);
     let mut classes: Vec<Validity<'_>> = vec![];
-    let class_of_column = (0..columns).map(|column| {
-        let valid: Validity<'_> = (validity.iter())
-            .map(|batch| {
-                batch[column]
-                    .as_ref()
-                    .filter(|nulls| nulls.null_count() > 0)
-            })
-            .collect();
+    let class_of_value = (0..values).map(|value| {
+        let valid: Validity<'_> = validity.iter().map(|batch| batch[value].as_ref()).collect();
         if valid.iter().all(Option::is_none) {
             return None;
         }
@@ -257,86 +348,5 @@ fn classes(validity: &[Vec<Option<NullBuffer>>]) -> (Vec<Option<usize>>, Vec<Val
             classes.len() - 1
         }))
     });
-    (class_of_column.collect(), classes)
-}
-
-/// The postings of some positions of others.
-fn part(
-    kept: &[usize],
-    offsets: &[usize],
-    times: &TimeValues,
-    rows: &[RowId],
-    bound_values: &[Vec<i128>],
-) -> Result<Postings> {
-    let offset = |end: &usize| kept.partition_point(|at| at < end);
-    let values = bound_values
-        .iter()
-        .map(|values| kept.iter().map(|at| values[*at]).collect());
-    Ok(Postings {
-        offsets: offsets.iter().map(offset).collect(),
-        times: match times {
-            TimeValues::I64(times) => TimeValues::I64(kept.iter().map(|at| times[*at]).collect()),
-            TimeValues::I128(times) => TimeValues::I128(kept.iter().map(|at| times[*at]).collect()),
-            TimeValues::Rows(_) => return exec_err!("values were not ranked"),
-        },
-        rows: kept.iter().map(|at| rows[*at]).collect(),
-        zones: Zones::new(values),
-    })
-}
-
-/// Where the stretch of each key begins, and after the last where it ends.
-fn offsets(keys: &[u32], distinct: usize) -> Vec<usize> {
-    let mut offsets = vec![0; distinct + 1];
-    for key in keys {
-        offsets[*key as usize + 1] += 1;
-    }
-    let mut sum = 0;
-    for offset in &mut offsets {
-        sum += *offset;
-        *offset = sum;
-    }
-    offsets
-}
-
-/// Collected rows on their way into the index.
-struct Entries<'a> {
-    keys: &'a [u32],
-    places: &'a [u64],
-    offsets: &'a [usize],
-}
-
-impl Entries<'_> {
-    /// The times by key and time, and the entry that each comes from.
-    fn grouped<T: Copy + Ord + Default>(&self, times: &[T]) -> (Vec<T>, Vec<u32>) {
-        let count = times.len();
-        let mut next = self.offsets.to_vec();
-        let mut grouped_times = vec![T::default(); count];
-        let mut grouped = vec![0; count];
-        for (entry, number) in (0..count).zip(0u32..) {
-            let slot = &mut next[self.keys[entry] as usize];
-            grouped_times[*slot] = times[entry];
-            grouped[*slot] = number;
-            *slot += 1;
-        }
-        let mut scratch = vec![];
-        for stretch in self.offsets.windows(2) {
-            let stretch = stretch[0]..stretch[1];
-            let (times, entries) = (
-                &mut grouped_times[stretch.clone()],
-                &mut grouped[stretch.clone()],
-            );
-            let key = |i: usize| (times[i], self.places[entries[i] as usize]);
-            if (1..times.len()).all(|i| key(i - 1) <= key(i)) {
-                continue;
-            }
-            scratch.clear();
-            scratch.extend((0..times.len()).map(|i| (key(i), entries[i])));
-            scratch.sort_unstable_by_key(|(key, _)| *key);
-            for (i, ((time, _), entry)) in scratch.iter().enumerate() {
-                times[i] = *time;
-                entries[i] = *entry;
-            }
-        }
-        (grouped_times, grouped)
-    }
+    (class_of_value.collect(), classes)
 }

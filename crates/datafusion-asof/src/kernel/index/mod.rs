@@ -6,15 +6,18 @@
 //! ordinal      0        1     2
 //! offsets    [ 0,       4,    6,    9 ]
 //! times      [ 3 5 5 8 | 1 9 | 2 4 6 ]     places on the line, ascending within a key
-//! rows       [ . . . . | . . | . . . ]     ids of the right rows, ties in input order
+//! rows       [ . . . . | . . | . . . ]     numbers of the right rows, ties in input order
 //! ```
 //!
 //! # Algorithm
 //!
-//! [`build`] groups the rows by key and orders them; a left row then finds its stretch by
-//! ordinal and the nearest row by binary search. Where a predicate has a say in the choice,
-//! [`search`] walks the stretch from the nearest row on, passing over what
-//! [`zones`](super::zones) exclude, until the predicate accepts.
+//! [`collect`] takes keys and times of the batches as they are read, several partitions at a
+//! time; [`plan`] lays the lists out and [`build`] fills them, many threads at a time. A left
+//! row then finds its stretch by ordinal and the nearest row in the [`timeline`]. Where a
+//! predicate has a say in the choice, [`search`] walks the stretch from the nearest row on,
+//! passing over what [`zones`](super::zones) exclude, until the predicate accepts.
+//!
+//! Nothing here spawns or waits: the driver runs the jobs of each phase as it likes.
 //!
 //! # NULLs ignored
 //!
@@ -24,21 +27,32 @@
 //!
 //! # Memory
 //!
-//! While it is built 28 to 44 bytes a row, then 16 to 24, and as much again for every validity
-//! class; payload is not touched. [`RightIndexBuilder::size`] and [`RightIndex::size`] tell the
-//! pool.
+//! 12 to 20 bytes a row and a sixteenth for the timeline, and as much again for every validity
+//! class; while it is built up to 28 more (see [`build`]). Payload is not touched.
+//! [`RightPart::size`], [`LinePlan::build_size`] and [`RightIndex::size`] tell the pool.
 
 mod build;
+mod collect;
+mod line;
+mod numbers;
+mod plan;
 mod ranks;
 mod search;
+mod timeline;
 
-pub(crate) use self::build::{RightBatch, RightIndexBuilder};
+pub(crate) use self::build::Sharded;
+pub(crate) use self::collect::{IndexSpec, RightBatch, RightPart};
+pub(crate) use self::line::IndexTime;
+pub(crate) use self::plan::{IndexPlan, LinePlan};
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};
 
+use datafusion::arrow::buffer::ScalarBuffer;
+
+use self::line::LineTimes;
+use self::numbers::RowNumbers;
 use self::ranks::Ranks;
-use super::domain::{TimeDomain, TimeValues};
+use super::domain::TimeDomain;
 use super::ordinals::KeyOrdinals;
-use super::rows::RowId;
 use super::zones::{Bound, Zones};
 
 /// The right side, ready to be looked up by any number of threads.
@@ -47,13 +61,14 @@ pub(crate) struct RightIndex {
     domain: TimeDomain,
     ordinals: KeyOrdinals,
     bounds: Vec<Bound>,
+    numbers: RowNumbers,
     /// Every row that can match.
     all: Postings,
     /// Those that are valid in a validity class.
     classes: Vec<Postings>,
-    /// For each right column the validity class in which it is looked up; `None` where every
-    /// row is valid.
-    class_of_column: Vec<Option<usize>>,
+    /// For each own value the validity class in which it is looked up; `None` where every row
+    /// is valid.
+    class_of_value: Vec<Option<usize>>,
     ranks: Option<Ranks>,
 }
 
@@ -61,21 +76,16 @@ pub(crate) struct RightIndex {
 #[derive(Debug)]
 struct Postings {
     offsets: Vec<usize>,
-    times: TimeValues,
-    rows: Vec<RowId>,
+    times: LineTimes,
+    rows: ScalarBuffer<u32>,
     zones: Zones,
 }
 
 impl Postings {
     fn size(&self) -> usize {
-        let times = match &self.times {
-            TimeValues::I64(times) => size_of_val(&**times),
-            TimeValues::I128(times) => size_of_val(times.as_slice()),
-            TimeValues::Rows(rows) => rows.size(),
-        };
         size_of_val(self.offsets.as_slice())
-            + times
-            + size_of_val(self.rows.as_slice())
+            + self.times.size()
+            + size_of_val(&*self.rows)
             + self.zones.size()
     }
 }
@@ -85,14 +95,15 @@ impl RightIndex {
     pub(crate) fn size(&self) -> usize {
         let classes: usize = self.classes.iter().map(Postings::size).sum();
         self.ordinals.size()
+            + self.numbers.size()
             + self.all.size()
             + classes
             + self.ranks.as_ref().map_or(0, Ranks::size)
     }
 
-    /// For each right column the validity class of [`Matches::by_class`] that it takes its
-    /// values from; `None` for the chosen row itself.
-    pub(crate) fn class_of_column(&self) -> &[Option<usize>] {
-        &self.class_of_column
+    /// For each own value the validity class of [`Matches::by_class`] that it is taken from;
+    /// `None` for the chosen row itself.
+    pub(crate) fn class_of_value(&self) -> &[Option<usize>] {
+        &self.class_of_value
     }
 }

@@ -3,32 +3,28 @@
 //! The i-th distinct right value becomes the place `2i + 1`; a left value gets that of the
 //! right value it equals, or the even number between its neighbours.
 
-use datafusion::arrow::row::Rows;
+use datafusion::arrow::row::Row;
 
 /// The distinct right values in order.
 #[derive(Debug, Default)]
-pub(super) struct Ranks {
+pub(crate) struct Ranks {
     distinct: Vec<Box<[u8]>>,
     bytes: usize,
 }
 
 impl Ranks {
-    /// The place of each kept value, and the ranks they come from.
-    pub(super) fn of(values: Option<Rows>, kept: &[u32]) -> (Vec<i64>, Self) {
-        let Some(values) = values else {
-            return (vec![], Self::default());
-        };
-        let value = |entry: u32| values.row(kept[entry as usize] as usize);
-        let mut order: Vec<u32> = (0..kept.len() as u32).collect();
-        order.sort_unstable_by(|a, b| value(*a).cmp(&value(*b)));
-        let mut places = vec![0; kept.len()];
+    /// The place of each value, and the ranks they come from.
+    pub(super) fn of(values: &[Row<'_>]) -> (Vec<i64>, Self) {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_unstable_by(|a, b| values[*a].cmp(&values[*b]));
+        let mut places = vec![0; values.len()];
         let mut distinct: Vec<Box<[u8]>> = vec![];
         for entry in order {
-            let bytes = value(entry);
-            if distinct.last().is_none_or(|last| **last != *bytes.data()) {
-                distinct.push(bytes.data().into());
+            let bytes = values[entry].data();
+            if distinct.last().is_none_or(|last| **last != *bytes) {
+                distinct.push(bytes.into());
             }
-            places[entry as usize] = 2 * distinct.len() as i64 - 1;
+            places[entry] = 2 * distinct.len() as i64 - 1;
         }
         let bytes = distinct.iter().map(|value| value.len()).sum();
         (places, Self { distinct, bytes })

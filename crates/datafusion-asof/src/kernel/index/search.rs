@@ -20,6 +20,9 @@ use std::ops::Range;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
 
+use super::line::{IndexTime, LineTimes};
+use super::numbers::RowNumbers;
+use super::timeline::Timeline;
 use super::{Postings, RightIndex};
 use crate::kernel::distance::Metric;
 use crate::kernel::domain::{TimeValues, Times};
@@ -84,29 +87,18 @@ impl RightIndex {
             limits: limits.collect::<Result<_>>()?,
         };
         let mut run = |keys: &[u32], postings: &Postings| match (&postings.times, &times.values) {
-            (TimeValues::I64(right), TimeValues::I64(left)) => {
-                let line = Line {
-                    postings,
-                    times: right,
-                };
+            (LineTimes::I64(right), TimeValues::I64(left)) => {
+                let line = self.line(postings, right);
                 probe.run(keys, &line, |row| left[row], accept.as_mut())
             }
-            (TimeValues::I128(right), TimeValues::I128(left)) => {
-                let line = Line {
-                    postings,
-                    times: right,
-                };
+            (LineTimes::I128(right), TimeValues::I128(left)) => {
+                let line = self.line(postings, right);
                 probe.run(keys, &line, |row| left[row], accept.as_mut())
             }
-            (TimeValues::I64(right), TimeValues::Rows(left)) => {
-                let Some(ranks) = &self.ranks else {
-                    return exec_err!("as-of values were not ranked");
-                };
-                let line = Line {
-                    postings,
-                    times: right,
-                };
-                let place = |row: usize| ranks.place(left.row(row).data());
+            (LineTimes::I64(right), TimeValues::Rows(left)) => {
+                let line = self.line(postings, right);
+                let ranks = self.ranks.as_ref();
+                let place = |row: usize| ranks.map_or(0, |r| r.place(left.row(row).data()));
                 probe.run(keys, &line, place, accept.as_mut())
             }
             _ => exec_err!("as-of values of the sides are on different lines"),
@@ -125,15 +117,33 @@ impl RightIndex {
             counts,
         })
     }
+
+    fn line<'a, T: IndexTime>(
+        &'a self,
+        postings: &'a Postings,
+        times: &'a Timeline<T>,
+    ) -> Line<'a, T> {
+        Line {
+            postings,
+            times,
+            numbers: &self.numbers,
+        }
+    }
 }
 
 /// The rows to look in, with their times.
-struct Line<'a, T> {
+struct Line<'a, T: IndexTime> {
     postings: &'a Postings,
-    times: &'a [T],
+    times: &'a Timeline<T>,
+    numbers: &'a RowNumbers,
 }
 
-impl<T> Line<'_, T> {
+impl<T: IndexTime> Line<'_, T> {
+    #[inline]
+    fn row(&self, at: usize) -> RowId {
+        self.numbers.id(self.postings.rows[at])
+    }
+
     fn stretch(&self, key: u32) -> Range<usize> {
         if key == ABSENT {
             return 0..0;
@@ -152,7 +162,7 @@ struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    fn run<T: Copy + Ord + Into<i128>>(
+    fn run<T: IndexTime>(
         &self,
         keys: &[u32],
         line: &Line<'_, T>,
@@ -189,19 +199,19 @@ impl Probe<'_> {
                 counts.wrong_side += 1;
                 continue;
             };
-            if !self.near_enough(time, line.times[nearest]) {
+            if !self.near_enough(time, line.times.at(nearest)) {
                 counts.beyond_tolerance += 1;
             } else if decides {
                 open.push(self.candidates(line, stretch, row, time));
             } else {
                 counts.matched += 1;
-                rows[row] = line.postings.rows[nearest];
+                rows[row] = line.row(nearest);
             }
         }
         if decides {
             let asked = open.len();
             for (row, found) in self.decide(line, open, accept)? {
-                rows[row] = line.postings.rows[found];
+                rows[row] = line.row(found);
                 counts.matched += 1;
             }
             counts.refused += asked - rows.iter().filter(|row| row.is_some()).count();
@@ -211,9 +221,9 @@ impl Probe<'_> {
 
     /// The position of the nearest row of a stretch, tolerance aside.
     #[inline]
-    fn nearest<T: Copy + Ord + Into<i128>>(
+    fn nearest<T: IndexTime>(
         &self,
-        times: &[T],
+        times: &Timeline<T>,
         stretch: Range<usize>,
         time: T,
     ) -> Option<usize> {
@@ -230,24 +240,23 @@ impl Probe<'_> {
             AsOfDirection::Nearest => {
                 let after = first_after(times, stretch.clone(), time, MatchOp::Lt);
                 let before = (after > stretch.start).then(|| after - 1);
-                let after =
-                    (after < stretch.end).then(|| end_of_run(times, after, stretch.end) - 1);
+                let after = (after < stretch.end).then(|| times.end_of_run(after, stretch.end) - 1);
                 self.nearer(times, time, before, after)
             }
         }
     }
 
     /// The nearer of a find at or before the time and one after it.
-    fn nearer<T: Copy + Into<i128>>(
+    fn nearer<T: IndexTime>(
         &self,
-        times: &[T],
+        times: &Timeline<T>,
         time: T,
         before: Option<usize>,
         after: Option<usize>,
     ) -> Option<usize> {
         match (before, after) {
             (Some(before), Some(after)) => {
-                let place = |at: usize| times[at].into();
+                let place = |at: usize| times.at(at).into();
                 let earlier_wins =
                     self.metric
                         .earlier_wins(place(before), time.into(), place(after));
@@ -257,14 +266,14 @@ impl Probe<'_> {
         }
     }
 
-    fn near_enough<T: Copy + Into<i128>>(&self, time: T, found: T) -> bool {
+    fn near_enough<T: IndexTime>(&self, time: T, found: T) -> bool {
         let (time, found) = (time.into(), found.into());
         let allows = |tolerance: Tolerance| tolerance.allows(time.max(found), time.min(found));
         self.search.tolerance.is_none_or(allows)
     }
 
     /// The candidates of a left row, on both sides of its time as far as they count.
-    fn candidates<T: Copy + Ord + Into<i128>>(
+    fn candidates<T: IndexTime>(
         &self,
         line: &Line<'_, T>,
         stretch: Range<usize>,
@@ -284,9 +293,9 @@ impl Probe<'_> {
                 (after, after)
             }
         };
-        let near = |at: &T| self.near_enough(time, *at);
-        let first = stretch.start + times[stretch.start..end].partition_point(|at| !near(at));
-        let last = start + times[start..stretch.end].partition_point(near);
+        let near = |at: T| self.near_enough(time, at);
+        let first = times.partition_point(stretch.start..end, |at| !near(at));
+        let last = times.partition_point(start..stretch.end, near);
         Open {
             row,
             time,
@@ -301,7 +310,7 @@ impl Probe<'_> {
     }
 
     /// Walks the candidates of all open left rows; gives the left rows that found one.
-    fn decide<T: Copy + Ord + Into<i128>>(
+    fn decide<T: IndexTime>(
         &self,
         line: &Line<'_, T>,
         mut open: Vec<Open<T>>,
@@ -356,7 +365,7 @@ struct Open<T> {
     found_after: Option<usize>,
 }
 
-impl<T: Copy + Ord> Open<T> {
+impl<T: IndexTime> Open<T> {
     fn is_settled(&self) -> bool {
         let settled = |found: &Option<usize>, walk: &Walk| found.is_some() || walk.is_over();
         settled(&self.found_before, &self.before) && settled(&self.found_after, &self.after)
@@ -384,7 +393,7 @@ impl<T: Copy + Ord> Open<T> {
                     break;
                 };
                 proposals.left.push(self.row as u32);
-                proposals.right.push(line.postings.rows[at]);
+                proposals.right.push(line.row(at));
                 proposals.at.push((at, way));
             }
         }
@@ -461,9 +470,9 @@ impl Walk {
     }
 
     /// The next position that the bounds do not exclude.
-    fn next<T: Copy + Ord>(
+    fn next<T: IndexTime>(
         &mut self,
-        times: &[T],
+        times: &Timeline<T>,
         zones: &Zones,
         limits: &[i128],
     ) -> Option<usize> {
@@ -489,7 +498,7 @@ impl Walk {
                     *rest = rest.end..rest.end;
                     return None;
                 }
-                let end = end_of_run(times, start, rest.end);
+                let end = times.end_of_run(start, rest.end);
                 *run = start..end;
                 rest.start = end;
             },
@@ -499,21 +508,28 @@ impl Walk {
 
 /// Where the rows of a stretch end that a backward join may match.
 #[inline]
-fn end_before<T: Copy + Ord>(times: &[T], stretch: Range<usize>, time: T, op: MatchOp) -> usize {
-    let equal = op.allows_equal();
-    let before = times[stretch.clone()].partition_point(|t| *t < time || (equal && *t == time));
-    stretch.start + before
+fn end_before<T: IndexTime>(
+    times: &Timeline<T>,
+    stretch: Range<usize>,
+    time: T,
+    op: MatchOp,
+) -> usize {
+    match op.allows_equal() {
+        true => times.partition_point(stretch, |t| t <= time),
+        false => times.partition_point(stretch, |t| t < time),
+    }
 }
 
 /// Where the rows of a stretch begin that a forward join may match.
 #[inline]
-fn first_after<T: Copy + Ord>(times: &[T], stretch: Range<usize>, time: T, op: MatchOp) -> usize {
-    let equal = op.allows_equal();
-    let before = times[stretch.clone()].partition_point(|t| *t < time || (!equal && *t == time));
-    stretch.start + before
-}
-
-/// Where the run of times equal to that at `start` ends.
-fn end_of_run<T: Copy + Ord>(times: &[T], start: usize, end: usize) -> usize {
-    start + times[start..end].partition_point(|t| *t <= times[start])
+fn first_after<T: IndexTime>(
+    times: &Timeline<T>,
+    stretch: Range<usize>,
+    time: T,
+    op: MatchOp,
+) -> usize {
+    match op.allows_equal() {
+        true => times.partition_point(stretch, |t| t < time),
+        false => times.partition_point(stretch, |t| t <= time),
+    }
 }

@@ -1,0 +1,232 @@
+//! The right side of an index join: read, indexed, kept.
+//!
+//! # Algorithm
+//!
+//! The partitions of the right side are read by a task each, which take keys and times of the
+//! batches as they come; then as many tasks build the index (`kernel/index`). They are
+//! DataFusion's tasks: dropping the join ends them.
+//!
+//! # Memory
+//!
+//! The kept columns of the whole right side and 13 to 21 bytes a row are taken from the memory
+//! pool, as `AsOfJoinBuild`, before they are held; while the index is built up to 28 bytes a
+//! row more. Nothing is spilled: when they do not fit, the query ends in DataFusion's
+//! resources-exhausted error.
+
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use futures::StreamExt;
+
+use super::matching::Matching;
+use super::metrics::BuildMetrics;
+use super::parallel::{in_parallel, joined};
+use crate::kernel::index::{
+    Accept, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, RightBatch, RightIndex, RightPart,
+    Search, Sharded,
+};
+use crate::kernel::rows::RowId;
+
+/// The right side, read and indexed.
+pub(super) struct BuildSide {
+    index: RightIndex,
+    batches: Vec<RecordBatch>,
+    class_of_column: Vec<Option<usize>>,
+    /// Holds the memory of all that until the last partition is done.
+    _reservation: Arc<MemoryReservation>,
+}
+
+/// One partition of the right side.
+pub(super) struct RightInput {
+    pub stream: SendableRecordBatchStream,
+    pub metrics: BuildMetrics,
+}
+
+/// A partition that has been read.
+struct ReadPart {
+    number: usize,
+    part: RightPart,
+    batches: Vec<RecordBatch>,
+    metrics: BuildMetrics,
+}
+
+impl BuildSide {
+    /// Kept right rows; matches name them by the number of a batch.
+    pub(super) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    pub(super) fn batch(&self, number: u32) -> Option<&RecordBatch> {
+        self.batches.get(number as usize)
+    }
+
+    /// For each kept column the validity class that its values come from.
+    pub(super) fn class_of_column(&self) -> &[Option<usize>] {
+        &self.class_of_column
+    }
+
+    /// The matches of a left batch.
+    pub(super) fn probe(&self, matching: &Matching, batch: &RecordBatch) -> Result<Matches> {
+        let inputs = matching.left_inputs(batch)?;
+        let left = LeftBatch {
+            keys: &inputs.keys,
+            time: &inputs.time,
+            mask: inputs.mask.as_ref(),
+            bounds: &inputs.bounds,
+        };
+        let search = Search {
+            op: matching.spec.match_condition.op,
+            tolerance: matching.tolerance,
+        };
+        let Some(pairs) = &matching.residual.pairs else {
+            return self.index.probe(&left, search, None);
+        };
+        let mut accept = |left: &[u32], right: &[RowId]| {
+            let right = (&matching.columns, right);
+            pairs.evaluate((batch, left), right, |number| self.batch(number))
+        };
+        let accept: Accept<'_> = &mut accept;
+        self.index.probe(&left, search, Some(accept))
+    }
+}
+
+/// Reads the right side to its end and indexes it.
+pub(super) async fn build_side(
+    matching: Arc<Matching>,
+    right: Vec<RightInput>,
+    reservation: MemoryReservation,
+) -> Result<Arc<BuildSide>> {
+    let reservation = Arc::new(reservation);
+    let tasks = right.len();
+    let mut readers = JoinSet::new();
+    for (number, input) in right.into_iter().enumerate() {
+        let (matching, reservation) = (Arc::clone(&matching), Arc::clone(&reservation));
+        readers.spawn(read(number, matching, input, reservation));
+    }
+    let mut read = vec![];
+    while let Some(part) = readers.join_next().await {
+        read.push(joined(part)??);
+    }
+    // Which partition ended first must not matter.
+    read.sort_by_key(|part| part.number);
+    let (mut parts, mut batches, mut metrics) = (vec![], vec![], vec![]);
+    for done in read {
+        parts.push(done.part);
+        batches.push(done.batches);
+        metrics.push(done.metrics);
+    }
+    let Some(metrics) = metrics.first() else {
+        return exec_err!("the right side of an ASOF JOIN has no partition");
+    };
+    let timer = metrics.build_time.timer();
+    let kept_bytes: usize = batches.iter().flatten().map(kept_size).sum();
+    let (index, batches) = match IndexPlan::try_new(parts)? {
+        IndexPlan::I64(plan) => build_index(plan, batches, tasks, &reservation).await?,
+        IndexPlan::I128(plan) => build_index(plan, batches, tasks, &reservation).await?,
+    };
+    metrics.peak_mem_used.set_max(reservation.size());
+    reservation.try_resize(index.size() + kept_bytes)?;
+    drop(timer);
+    let mut class_of_column = vec![None; matching.columns.kept.len()];
+    let own_values = matching.own_value_columns();
+    for (column, class) in own_values.into_iter().zip(index.class_of_value()) {
+        class_of_column[column] = *class;
+    }
+    Ok(Arc::new(BuildSide {
+        index,
+        batches,
+        class_of_column,
+        _reservation: reservation,
+    }))
+}
+
+/// Runs the jobs of a plan. Also gives the batches in the order in which the index has them.
+async fn build_index<T: IndexTime>(
+    plan: LinePlan<T>,
+    batches: Vec<Vec<RecordBatch>>,
+    tasks: usize,
+    reservation: &MemoryReservation,
+) -> Result<(RightIndex, Vec<RecordBatch>)> {
+    reservation.try_grow(plan.build_size())?;
+    let mut batches: Vec<Vec<_>> = (batches.into_iter())
+        .map(|of_part| of_part.into_iter().map(Some).collect())
+        .collect();
+    let ordered = plan.batches().iter();
+    let ordered = ordered.filter_map(|(part, batch)| batches[*part][*batch].take());
+    let ordered = ordered.collect();
+    let (layout, jobs) = plan.into_jobs();
+    let layout = Arc::new(layout);
+    let scatter = Arc::clone(&layout);
+    let scattered = in_parallel(tasks, jobs, move |job| scatter.scatter(job)).await?;
+    let Some(layout) = Arc::into_inner(layout) else {
+        return exec_err!("a task of an ASOF JOIN did not end");
+    };
+    let (sharded, jobs) = Sharded::new(layout, scattered);
+    let sharded = Arc::new(sharded);
+    let order = Arc::clone(&sharded);
+    let shards = in_parallel(tasks, jobs, move |shard| order.order(shard)).await?;
+    match Arc::into_inner(sharded) {
+        Some(sharded) => Ok((sharded.finish(shards), ordered)),
+        None => exec_err!("a task of an ASOF JOIN did not end"),
+    }
+}
+
+/// Reads one partition.
+async fn read(
+    number: usize,
+    matching: Arc<Matching>,
+    input: RightInput,
+    reservation: Arc<MemoryReservation>,
+) -> Result<ReadPart> {
+    let RightInput {
+        mut stream,
+        metrics,
+    } = input;
+    let mut part = RightPart::try_new(&matching.index_spec())?;
+    let own_values = matching.own_value_columns();
+    let mut batches = vec![];
+    let mut held = 0;
+    while let Some(batch) = stream.next().await.transpose()? {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let _timer = metrics.build_time.timer();
+        metrics.right_rows.add(batch.num_rows());
+        let inputs = matching.right_inputs(&batch)?;
+        let (kept, places) = matching.split_place(&batch)?;
+        let before = part.size();
+        let own_values = own_values
+            .iter()
+            .map(|column| Arc::clone(kept.column(*column)));
+        part.push(&RightBatch {
+            keys: &inputs.keys,
+            time: &inputs.time,
+            places,
+            mask: inputs.mask.as_ref(),
+            ties: &inputs.ties,
+            bounds: &inputs.bounds,
+            own_values: &own_values.collect::<Vec<_>>(),
+        })?;
+        let more = kept_size(&kept) + part.size().saturating_sub(before);
+        reservation.try_grow(more)?;
+        held += more;
+        metrics.peak_mem_used.set_max(held);
+        batches.push(kept);
+    }
+    Ok(ReadPart {
+        number,
+        part,
+        batches,
+        metrics,
+    })
+}
+
+/// Bytes of a kept batch, with one bit for each row that may come out alone.
+fn kept_size(batch: &RecordBatch) -> usize {
+    get_record_batch_memory_size(batch) + batch.num_rows() / 8
+}

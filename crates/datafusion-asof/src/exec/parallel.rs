@@ -1,0 +1,64 @@
+//! Jobs without waiting, shared out to tasks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::{DataFusionError, Result};
+use tokio::task::JoinError;
+
+/// Runs `job` for each input on as many tasks as `tasks` says; gives the results in the order
+/// of the inputs. Dropping the future ends the tasks, between two jobs.
+pub(super) async fn in_parallel<I, O>(
+    tasks: usize,
+    inputs: Vec<I>,
+    job: impl Fn(I) -> O + Send + Sync + 'static,
+) -> Result<Vec<O>>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    let count = inputs.len();
+    if count <= 1 || tasks <= 1 {
+        let mut outputs = Vec::with_capacity(count);
+        for input in inputs {
+            outputs.push(job(input));
+            tokio::task::yield_now().await;
+        }
+        return Ok(outputs);
+    }
+    let (waiting, job) = (Mutex::new(inputs.into_iter().enumerate()), Arc::new(job));
+    let waiting = Arc::new(waiting);
+    let mut set = JoinSet::new();
+    for _ in 0..tasks.min(count) {
+        let (waiting, job) = (Arc::clone(&waiting), Arc::clone(&job));
+        set.spawn(async move {
+            let mut outputs = vec![];
+            loop {
+                let next = waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .next();
+                let Some((number, input)) = next else {
+                    return outputs;
+                };
+                outputs.push((number, job(input)));
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    drop((waiting, job));
+    let mut outputs = Vec::with_capacity(count);
+    while let Some(done) = set.join_next().await {
+        outputs.extend(joined(done)?);
+    }
+    outputs.sort_unstable_by_key(|(number, _)| *number);
+    Ok(outputs.into_iter().map(|(_, output)| output).collect())
+}
+
+/// What a task came to; its panic goes on here.
+pub(super) fn joined<T>(task: Result<T, JoinError>) -> Result<T> {
+    task.map_err(|error| match error.is_panic() {
+        true => std::panic::resume_unwind(error.into_panic()),
+        false => DataFusionError::ExecutionJoin(Box::new(error)),
+    })
+}

@@ -1,0 +1,249 @@
+//! Right rows on their way into an index: what is taken of each batch as it is read.
+//!
+//! Several partitions of the right side are read at a time, each into a [`RightPart`] with
+//! ordinals of its own; [`IndexPlan`](super::IndexPlan) brings them together.
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::Result;
+
+use crate::kernel::domain::{TimeDomain, TimeValues, Times};
+use crate::kernel::ordinals::{KeyOrdinals, KeyType, REFUSED, is_known, refuse};
+use crate::kernel::ties::chosen_last;
+use crate::kernel::zones::Bound;
+use crate::spec::{AsOfDirection, MatchOp, Side};
+
+/// What an index needs to know of a join.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexSpec {
+    pub domain: TimeDomain,
+    pub keys: Vec<KeyType>,
+    pub ties: Vec<(DataType, SortOptions)>,
+    pub bounds: Vec<Bound>,
+    pub op: MatchOp,
+}
+
+/// A batch of right rows.
+pub(crate) struct RightBatch<'a> {
+    pub keys: &'a [ArrayRef],
+    pub time: &'a ArrayRef,
+    /// The place of each row in the right input: decides between equal times.
+    pub places: ScalarBuffer<u64>,
+    /// Rows that can match at all; all of them if `None`.
+    pub mask: Option<&'a BooleanArray>,
+    /// The columns of `TIES BY`.
+    pub ties: &'a [ArrayRef],
+    /// What the bounds compare.
+    pub bounds: &'a [ArrayRef],
+    /// The right columns that each take their own nearest value.
+    pub own_values: &'a [ArrayRef],
+}
+
+/// The batches of one partition of the right side.
+pub(crate) struct RightPart {
+    pub(super) spec: IndexSpec,
+    pub(super) ordinals: KeyOrdinals,
+    pub(super) batches: Vec<Collected>,
+    /// By ordinal, how many rows can match.
+    pub(super) counts: Vec<u32>,
+    /// The least and the greatest time, if times are `i64`.
+    pub(super) span: Option<(i64, i64)>,
+    ties: Option<RowConverter>,
+    bytes: usize,
+}
+
+/// What an index needs of one batch.
+pub(super) struct Collected {
+    /// Rows without a known key cannot match.
+    pub keys: Vec<u32>,
+    pub times: Times,
+    pub places: Places,
+    pub ties: Option<Rows>,
+    pub bounds: Vec<Vec<i128>>,
+    /// For each of the own values which rows are valid.
+    pub validity: Vec<Option<NullBuffer>>,
+}
+
+/// The places of the rows of a batch.
+#[derive(Debug, Clone)]
+pub(super) enum Places {
+    /// One after the other from the first.
+    Run {
+        first: u64,
+        rows: usize,
+    },
+    Ascending(ScalarBuffer<u64>),
+    Mixed(ScalarBuffer<u64>),
+}
+
+impl Places {
+    fn new(places: ScalarBuffer<u64>) -> Self {
+        let ascends = places.windows(2).all(|pair| pair[0] < pair[1]);
+        match (ascends, places.first(), places.last()) {
+            (true, Some(first), Some(last)) if last - first == places.len() as u64 - 1 => {
+                Self::Run {
+                    first: *first,
+                    rows: places.len(),
+                }
+            }
+            (true, ..) => Self::Ascending(places),
+            (false, ..) => Self::Mixed(places),
+        }
+    }
+
+    /// The first and the last place of rows that ascend.
+    pub(super) fn ends(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Run { first, rows } => Some((*first, first + *rows as u64 - 1)),
+            Self::Ascending(places) => Some((*places.first()?, *places.last()?)),
+            Self::Mixed(_) => None,
+        }
+    }
+
+    /// Orders batches, exactly if [`Self::ends`] are known of all.
+    pub(super) fn first(&self) -> u64 {
+        match self {
+            Self::Run { first, .. } => *first,
+            Self::Ascending(places) | Self::Mixed(places) => places.first().copied().unwrap_or(0),
+        }
+    }
+
+    pub(super) fn at(&self, row: usize) -> u64 {
+        match self {
+            Self::Run { first, .. } => first + row as u64,
+            Self::Ascending(places) | Self::Mixed(places) => places[row],
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Run { .. } => 0,
+            Self::Ascending(places) | Self::Mixed(places) => size_of_val(&**places),
+        }
+    }
+}
+
+impl RightPart {
+    pub(crate) fn try_new(spec: &IndexSpec) -> Result<Self> {
+        // The row to be chosen is last among equals, in a forward join the first.
+        let chosen_first = spec.op.direction() == AsOfDirection::Forward;
+        let fields = spec.ties.iter().map(|(data_type, options)| {
+            let options = match chosen_first {
+                true => *options,
+                false => chosen_last(*options),
+            };
+            SortField::new_with_options(data_type.clone(), options)
+        });
+        Ok(Self {
+            ordinals: KeyOrdinals::try_new(&spec.keys)?,
+            ties: match spec.ties.as_slice() {
+                [] => None,
+                _ => Some(RowConverter::new(fields.collect())?),
+            },
+            spec: spec.clone(),
+            batches: vec![],
+            counts: vec![],
+            span: None,
+            bytes: 0,
+        })
+    }
+
+    /// Adds the next batch, which is not empty.
+    pub(crate) fn push(&mut self, batch: &RightBatch<'_>) -> Result<()> {
+        let rows = batch.places.len();
+        let mut keys = self.ordinals.intern(batch.keys, rows)?;
+        if let Some(mask) = batch.mask {
+            refuse(&mut keys, mask);
+        }
+        let times = self.spec.domain.times(Side::Right, batch.time)?;
+        refuse_untimed(&mut keys, &times);
+        self.counts.resize(self.ordinals.len(), 0);
+        for key in keys.iter().filter(|key| is_known(**key)) {
+            self.counts[*key as usize] += 1;
+        }
+        if let TimeValues::I64(places) = &times.values {
+            self.span = widened(self.span, &keys, places);
+        }
+        let bounds = self.spec.bounds.iter().zip(batch.bounds);
+        let bounds = bounds.map(|(bound, column)| bound.values(column));
+        let ties = self.ties.as_ref();
+        let ties = ties.map(|converter| converter.convert_columns(batch.ties));
+        let validity = batch.own_values.iter();
+        let validity = validity.map(|column| column.logical_nulls().filter(has_nulls));
+        let collected = Collected {
+            keys,
+            times,
+            places: Places::new(batch.places.clone()),
+            ties: ties.transpose()?,
+            bounds: bounds.collect::<Result<_>>()?,
+            validity: validity.collect(),
+        };
+        self.bytes += collected.size();
+        self.batches.push(collected);
+        Ok(())
+    }
+
+    /// Bytes held, for the memory pool.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes + self.ordinals.size() + size_of_val(self.counts.as_slice())
+    }
+}
+
+/// Takes the keys from rows that have no time.
+fn refuse_untimed(keys: &mut [u32], times: &Times) {
+    if !times.all_valid() {
+        for (row, key) in keys.iter_mut().enumerate() {
+            if !times.is_valid(row) {
+                *key = REFUSED;
+            }
+        }
+    }
+}
+
+fn has_nulls(valid: &NullBuffer) -> bool {
+    valid.null_count() > 0
+}
+
+fn widened(span: Option<(i64, i64)>, keys: &[u32], times: &[i64]) -> Option<(i64, i64)> {
+    // Rows that cannot match have times of any kind; without such rows the loop is plain.
+    let known = |(key, time): (&u32, &i64)| is_known(*key).then_some(*time);
+    let ends = match keys.iter().all(|key| is_known(*key)) {
+        true => ends(times.iter().copied()),
+        false => ends(keys.iter().zip(times).filter_map(known)),
+    };
+    match (span, ends) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    }
+}
+
+fn ends(times: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
+    let wider = |ends: (i64, i64), time: i64| (ends.0.min(time), ends.1.max(time));
+    let (least, greatest) = times.fold((i64::MAX, i64::MIN), wider);
+    (least <= greatest).then_some((least, greatest))
+}
+
+impl Collected {
+    pub(super) fn rows(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn size(&self) -> usize {
+        let rows = self.rows();
+        let times = match &self.times.values {
+            TimeValues::I64(_) => rows * size_of::<i64>(),
+            TimeValues::I128(_) => rows * size_of::<i128>(),
+            // Ranked once all are known.
+            TimeValues::Rows(values) => values.size() + rows * 3 * size_of::<u64>(),
+        };
+        size_of::<Self>()
+            + rows * size_of::<u32>()
+            + times
+            + self.places.size()
+            + self.ties.as_ref().map_or(0, Rows::size)
+            + rows * size_of::<i128>() * self.bounds.len()
+    }
+}

@@ -1,0 +1,106 @@
+//! The two kinds of times that an index has, so that its kernels are compiled once for each.
+
+use datafusion::arrow::buffer::ScalarBuffer;
+use datafusion::arrow::datatypes::ArrowNativeType;
+
+use super::timeline::Timeline;
+
+/// Times on a narrow or a wide line.
+#[derive(Debug)]
+pub(crate) enum LineTimes {
+    I64(Timeline<i64>),
+    I128(Timeline<i128>),
+}
+
+impl LineTimes {
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::I64(times) => times.size(),
+            Self::I128(times) => times.size(),
+        }
+    }
+
+    /// The times at some positions.
+    pub(super) fn part(&self, positions: &[usize]) -> Self {
+        match self {
+            Self::I64(times) => Self::I64(times.part(positions)),
+            Self::I128(times) => Self::I128(times.part(positions)),
+        }
+    }
+}
+
+/// A time of an index.
+pub(crate) trait IndexTime: ArrowNativeType + Ord + Into<i128> {
+    /// Which of the ranges of times of width `2^shift` from `least` on it is in.
+    fn cell(self, least: Self, shift: u32) -> u32;
+
+    /// The times above their positions, as numbers that sort alike; `None` if they do not fit.
+    fn packed(times: &[Self]) -> Option<Packed<Self>>;
+
+    /// Undoes [`Self::packed`].
+    fn unpack(packed: &Packed<Self>, number: u64) -> (Self, usize);
+
+    fn line(times: ScalarBuffer<Self>) -> LineTimes;
+}
+
+/// Times and positions as numbers.
+pub(crate) struct Packed<T> {
+    pub numbers: Vec<u64>,
+    least: T,
+    position_bits: u32,
+}
+
+impl IndexTime for i64 {
+    #[inline]
+    fn cell(self, least: Self, shift: u32) -> u32 {
+        (self.wrapping_sub(least).cast_unsigned() >> shift) as u32
+    }
+
+    fn packed(times: &[Self]) -> Option<Packed<Self>> {
+        let (least, greatest) = (*times.iter().min()?, *times.iter().max()?);
+        let span = greatest.wrapping_sub(least).cast_unsigned();
+        let position_bits = usize::BITS - times.len().leading_zeros();
+        if (u64::BITS - span.leading_zeros()) + position_bits > u64::BITS {
+            return None;
+        }
+        let number = |(position, time): (u64, &i64)| {
+            (time.wrapping_sub(least).cast_unsigned() << position_bits) | position
+        };
+        Some(Packed {
+            numbers: (0..).zip(times).map(number).collect(),
+            least,
+            position_bits,
+        })
+    }
+
+    #[inline]
+    fn unpack(packed: &Packed<Self>, number: u64) -> (Self, usize) {
+        let above = (number >> packed.position_bits).cast_signed();
+        let position = number & ((1 << packed.position_bits) - 1);
+        (packed.least.wrapping_add(above), position as usize)
+    }
+
+    fn line(times: ScalarBuffer<Self>) -> LineTimes {
+        LineTimes::I64(Timeline::new(times))
+    }
+}
+
+impl IndexTime for i128 {
+    /// Wide times are rare: they stay in one range.
+    #[inline]
+    fn cell(self, _: Self, _: u32) -> u32 {
+        0
+    }
+
+    fn packed(_: &[Self]) -> Option<Packed<Self>> {
+        None
+    }
+
+    fn unpack(packed: &Packed<Self>, number: u64) -> (Self, usize) {
+        (packed.least, number as usize)
+    }
+
+    fn line(times: ScalarBuffer<Self>) -> LineTimes {
+        LineTimes::I128(Timeline::new(times))
+    }
+}
