@@ -21,7 +21,7 @@ const AUTO: Profile = Profile::new("auto", 4, 8192);
 /// The profile that `--complete` writes from; the others must then agree.
 pub(crate) const REFERENCE: Profile = Profile::new("sort_merge", 1, 8192);
 
-const ALL: [Profile; 8] = [
+const ALL: [Profile; 10] = [
     REFERENCE,
     Profile::new("sort_merge", 1, 2),
     Profile::new("sort_merge", 4, 8192),
@@ -30,6 +30,8 @@ const ALL: [Profile; 8] = [
     Profile::new("broadcast", 1, 2),
     Profile::new("broadcast", 4, 8192),
     Profile::new("broadcast", 4, 2),
+    Profile::new("broadcast_left", 1, 2),
+    Profile::new("broadcast_left", 4, 8192),
 ];
 
 /// Folders whose files pin plan texts, or set the strategy themselves; they run once.

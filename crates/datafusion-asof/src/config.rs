@@ -26,9 +26,11 @@ use datafusion::common::{DataFusionError, Result, config_err};
 pub struct AsOfOptions {
     /// `asof.strategy`: how as-of joins execute; `auto` chooses from statistics.
     pub strategy: StrategyOption,
-    /// `asof.broadcast_threshold`: the largest right side, in bytes, that is broadcast under
-    /// `auto`. Written as a number of bytes or with a unit, as in `'32 MB'`.
-    pub broadcast_threshold: usize,
+    /// `asof.broadcast_threshold`: the largest side with its index, in bytes, that is
+    /// broadcast under `auto`. Written as a number of bytes or with a unit, as in `'32 MB'`;
+    /// `auto`, the default and here `None`, is half of the memory pool, and any size if the
+    /// pool has no limit.
+    pub broadcast_threshold: Option<usize>,
     /// `asof.bare_join`: what `ASOF JOIN` without a kind is.
     pub bare_join: BareJoin,
 }
@@ -37,7 +39,7 @@ impl Default for AsOfOptions {
     fn default() -> Self {
         Self {
             strategy: StrategyOption::Auto,
-            broadcast_threshold: 128 << 20,
+            broadcast_threshold: None,
             bare_join: BareJoin::Dialect,
         }
     }
@@ -48,8 +50,10 @@ impl Default for AsOfOptions {
 pub enum StrategyOption {
     /// Chosen from statistics.
     Auto,
-    /// Always broadcast.
+    /// Always broadcast the right side.
     Broadcast,
+    /// Broadcast the left side where the join allows it, else the right.
+    BroadcastLeft,
     /// Always sort-merge.
     SortMerge,
 }
@@ -91,7 +95,7 @@ macro_rules! words {
     };
 }
 
-words!(StrategyOption, "strategy", "auto" => Auto, "broadcast" => Broadcast, "sort_merge" => SortMerge);
+words!(StrategyOption, "strategy", "auto" => Auto, "broadcast" => Broadcast, "broadcast_left" => BroadcastLeft, "sort_merge" => SortMerge);
 words!(BareJoin, "bare_join", "dialect" => Dialect, "inner" => Inner, "left" => Left);
 
 impl AsOfOptions {
@@ -122,7 +126,7 @@ impl ExtensionOptions for AsOfOptions {
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
             "strategy" => self.strategy = value.parse()?,
-            "broadcast_threshold" => self.broadcast_threshold = parse_bytes(value)?,
+            "broadcast_threshold" => self.broadcast_threshold = parse_threshold(value)?,
             "bare_join" => self.bare_join = value.parse()?,
             _ => {
                 return config_err!(
@@ -145,12 +149,14 @@ impl ExtensionOptions for AsOfOptions {
             entry(
                 "strategy",
                 self.strategy.to_string(),
-                "How as-of joins execute: auto, broadcast or sort_merge",
+                "How as-of joins execute: auto, broadcast, broadcast_left or sort_merge",
             ),
             entry(
                 "broadcast_threshold",
-                self.broadcast_threshold.to_string(),
-                "The largest right side, in bytes, that is broadcast under asof.strategy = auto",
+                self.broadcast_threshold
+                    .map_or_else(|| AUTO.to_owned(), |bytes| bytes.to_string()),
+                "The largest right side with its index, in bytes, that is broadcast under \
+                 asof.strategy = auto; auto: half of the memory pool",
             ),
             entry(
                 "bare_join",
@@ -161,8 +167,14 @@ impl ExtensionOptions for AsOfOptions {
     }
 }
 
-fn parse_bytes(text: &str) -> Result<usize> {
+/// Stands for no threshold.
+const AUTO: &str = "auto";
+
+fn parse_threshold(text: &str) -> Result<Option<usize>> {
     let trimmed = text.trim();
+    if trimmed.eq_ignore_ascii_case(AUTO) {
+        return Ok(None);
+    }
     let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
     let shift = match trimmed[digits.len()..].trim().to_ascii_lowercase().as_str() {
         "" | "b" => Some(0),
@@ -174,9 +186,10 @@ fn parse_bytes(text: &str) -> Result<usize> {
     };
     let bytes = shift.and_then(|shift| digits.parse::<usize>().ok()?.checked_mul(1 << shift));
     match bytes {
-        Some(bytes) => Ok(bytes),
+        Some(bytes) => Ok(Some(bytes)),
         None => config_err!(
-            "asof.broadcast_threshold is a number of bytes, as in 1048576 or '32 MB', not '{text}'"
+            "asof.broadcast_threshold is auto or a number of bytes, as in 1048576 or '32 MB', \
+             not '{text}'"
         ),
     }
 }

@@ -5,6 +5,7 @@
 //! | strategy | distribution | order |
 //! |---|---|---|
 //! | broadcast | any: every partition of the right is read | none |
+//! | broadcast of the left | any | none |
 //! | broadcast of RIGHT and FULL | left in one partition | none |
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{JoinType, Result, Statistics, exec_err};
+use datafusion::common::{JoinType, Result, Statistics, exec_err, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::equivalence::join_equivalence_properties;
@@ -44,9 +45,12 @@ use datafusion::physical_plan::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::indexed::{SharedBuild, broadcast_stream, partitioned_stream};
+use super::build_side::BuildSide;
+use super::indexed::{broadcast_stream, partitioned_stream};
+use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
 use super::row_place::{has_row_place, row_place, with_row_place};
+use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
 use crate::kernel::ties::chosen_last;
 use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
@@ -56,6 +60,8 @@ use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
 pub enum AsOfStrategy {
     /// The right side is read into one shared index; the left streams by.
     Broadcast,
+    /// The left side is read into one shared index; the right streams by.
+    BroadcastLeft,
     /// Both sides, partitioned by key and in time order, are merged.
     SortMerge,
 }
@@ -64,6 +70,7 @@ impl Display for AsOfStrategy {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Broadcast => "broadcast",
+            Self::BroadcastLeft => "broadcast_left",
             Self::SortMerge => "sort_merge",
         })
     }
@@ -81,7 +88,9 @@ pub struct AsOfJoinExec {
     matching: Arc<Matching>,
     strategy: AsOfStrategy,
     reason: Arc<str>,
-    build: SharedBuild,
+    memory_limit: Option<usize>,
+    build: SharedBuild<BuildSide>,
+    left_side: SharedBuild<LeftSide>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -118,6 +127,9 @@ impl AsOfJoinExec {
         strategy: AsOfStrategy,
         reason: Arc<str>,
     ) -> Result<Self> {
+        if strategy == AsOfStrategy::BroadcastLeft && !matching.can_index_left() {
+            return plan_err!("this ASOF JOIN cannot be executed as {strategy}");
+        }
         if !has_row_place(&right) {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         }
@@ -128,7 +140,9 @@ impl AsOfJoinExec {
             matching,
             strategy,
             reason,
+            memory_limit: None,
             build: SharedBuild::default(),
+            left_side: SharedBuild::default(),
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         })
@@ -137,20 +151,51 @@ impl AsOfJoinExec {
     /// The same join, executed another way; `reason` is what `EXPLAIN` gives for it.
     ///
     /// # Errors
-    /// None for a join that was constructed.
+    /// A planning error for a strategy that the join does not [allow](Self::allows).
     pub fn with_strategy(
         &self,
         strategy: AsOfStrategy,
         reason: impl Into<Arc<str>>,
     ) -> Result<Self> {
         let (left, right) = (Arc::clone(&self.left), Arc::clone(&self.right));
-        Self::over(
-            left,
-            right,
-            Arc::clone(&self.matching),
-            strategy,
-            reason.into(),
-        )
+        let matching = Arc::clone(&self.matching);
+        let join = Self::over(left, right, matching, strategy, reason.into())?;
+        Ok(join.with_memory_limit(self.memory_limit))
+    }
+
+    /// Whether the join can be executed in a way: all but [`AsOfStrategy::BroadcastLeft`] are
+    /// for every join. That is for those that take the one nearest right row, backward or
+    /// forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a further
+    /// predicate that compares the sides, and of which no right row comes out alone.
+    pub fn allows(&self, strategy: AsOfStrategy) -> bool {
+        strategy != AsOfStrategy::BroadcastLeft || self.matching.can_index_left()
+    }
+
+    /// Whether every partition of the right input comes in time order, so far as is known.
+    pub(crate) fn right_in_time_order(&self) -> bool {
+        let right = &self.matching.spec.match_condition.right;
+        let orders = self.right.equivalence_properties();
+        [
+            SortOptions::new(false, false),
+            SortOptions::new(false, true),
+        ]
+        .into_iter()
+        .any(|options| {
+            let order = PhysicalSortExpr::new(Arc::clone(right), options);
+            orders.ordering_satisfy([order]).unwrap_or(false)
+        })
+    }
+
+    /// The same join, planned for a memory pool of so many bytes; `None` if it has no limit.
+    /// [`AsOfJoinSelection`](crate::AsOfJoinSelection) chooses by it.
+    pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// What [`Self::with_memory_limit`] said.
+    pub fn memory_limit(&self) -> Option<usize> {
+        self.memory_limit
     }
 
     /// The left input: the probe side.
@@ -177,8 +222,12 @@ impl AsOfJoinExec {
         &self.matching
     }
 
-    pub(super) fn build(&self) -> &SharedBuild {
+    pub(super) fn build(&self) -> &SharedBuild<BuildSide> {
         &self.build
+    }
+
+    pub(super) fn left_side(&self) -> &SharedBuild<LeftSide> {
+        &self.left_side
     }
 
     pub(super) fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
@@ -230,6 +279,7 @@ impl EmbeddedProjection for AsOfJoinExec {
             self.strategy,
             Arc::clone(&self.reason),
         )
+        .map(|join| join.with_memory_limit(self.memory_limit))
     }
 }
 
@@ -360,13 +410,15 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         match self.strategy {
-            AsOfStrategy::Broadcast => InputDistributionRequirements::new(vec![
-                match self.matching.spec.join_type.keeps_unmatched_right() {
-                    true => Distribution::SinglePartition,
-                    false => Distribution::UnspecifiedDistribution,
-                },
-                Distribution::UnspecifiedDistribution,
-            ]),
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
+                InputDistributionRequirements::new(vec![
+                    match self.matching.spec.join_type.keeps_unmatched_right() {
+                        true => Distribution::SinglePartition,
+                        false => Distribution::UnspecifiedDistribution,
+                    },
+                    Distribution::UnspecifiedDistribution,
+                ])
+            }
             AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
@@ -385,7 +437,7 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         match self.strategy {
-            AsOfStrategy::Broadcast => vec![None, None],
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => vec![None, None],
             AsOfStrategy::SortMerge if !self.matching.merges_in_order() => vec![None, None],
             AsOfStrategy::SortMerge => match self.time_orders() {
                 Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
@@ -403,7 +455,7 @@ impl ExecutionPlan for AsOfJoinExec {
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         let keyed = !self.matching.spec.on.is_empty();
         match self.strategy {
-            AsOfStrategy::Broadcast => {
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
                 vec![!self.matching.spec.join_type.keeps_unmatched_right(), true]
             }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
@@ -427,13 +479,14 @@ impl ExecutionPlan for AsOfJoinExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [left, right] = <[_; 2]>::try_from(children)
             .or_else(|children| exec_err!("AsOfJoinExec has two inputs, not {}", children.len()))?;
-        Ok(Arc::new(Self::over(
+        let join = Self::over(
             left,
             right,
             Arc::clone(&self.matching),
             self.strategy,
             Arc::clone(&self.reason),
-        )?))
+        )?;
+        Ok(Arc::new(join.with_memory_limit(self.memory_limit)))
     }
 
     fn execute(
@@ -443,6 +496,7 @@ impl ExecutionPlan for AsOfJoinExec {
     ) -> Result<SendableRecordBatchStream> {
         match self.strategy {
             AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
+            AsOfStrategy::BroadcastLeft => left_indexed_stream(self, partition, &context),
             AsOfStrategy::SortMerge if !self.matching.merges_in_order() => {
                 partitioned_stream(self, partition, &context)
             }

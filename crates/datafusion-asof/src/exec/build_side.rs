@@ -23,19 +23,21 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
+use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::BuildMetrics;
 use super::parallel::{in_parallel, joined};
 use crate::kernel::index::{
-    Accept, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, RightBatch, RightIndex, RightPart,
-    Search, Sharded,
+    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, Search,
+    Sharded, SideIndex,
 };
 use crate::kernel::rows::RowId;
+use crate::spec::Side;
 
 /// The right side, read and indexed.
 pub(super) struct BuildSide {
-    index: RightIndex,
-    batches: Vec<RecordBatch>,
+    index: SideIndex,
+    kept: KeptBatches,
     class_of_column: Vec<Option<usize>>,
     /// Holds the memory of all that until the last partition is done.
     _reservation: Arc<MemoryReservation>,
@@ -50,19 +52,15 @@ pub(super) struct RightInput {
 /// A partition that has been read.
 struct ReadPart {
     number: usize,
-    part: RightPart,
+    part: IndexPart,
     batches: Vec<RecordBatch>,
     metrics: BuildMetrics,
 }
 
 impl BuildSide {
-    /// Kept right rows; matches name them by the number of a batch.
-    pub(super) fn batches(&self) -> &[RecordBatch] {
-        &self.batches
-    }
-
-    pub(super) fn batch(&self, number: u32) -> Option<&RecordBatch> {
-        self.batches.get(number as usize)
+    /// Kept right rows, by which matches name them.
+    pub(super) fn kept(&self) -> &KeptBatches {
+        &self.kept
     }
 
     /// For each kept column the validity class that its values come from.
@@ -87,8 +85,7 @@ impl BuildSide {
             return self.index.probe(&left, search, None);
         };
         let mut accept = |left: &[u32], right: &[RowId]| {
-            let right = (&matching.columns, right);
-            pairs.evaluate((batch, left), right, |number| self.batch(number))
+            pairs.evaluate((batch, left), (&self.kept, right), &matching.columns)
         };
         let accept: Accept<'_> = &mut accept;
         self.index.probe(&left, search, Some(accept))
@@ -139,19 +136,19 @@ pub(super) async fn build_side(
     }
     Ok(Arc::new(BuildSide {
         index,
-        batches,
+        kept: KeptBatches::new(batches, &matching.columns.kept_nulls),
         class_of_column,
         _reservation: reservation,
     }))
 }
 
 /// Runs the jobs of a plan. Also gives the batches in the order in which the index has them.
-async fn build_index<T: IndexTime>(
+pub(super) async fn build_index<T: IndexTime>(
     plan: LinePlan<T>,
     batches: Vec<Vec<RecordBatch>>,
     tasks: usize,
     reservation: &MemoryReservation,
-) -> Result<(RightIndex, Vec<RecordBatch>)> {
+) -> Result<(SideIndex, Vec<RecordBatch>)> {
     reservation.try_grow(plan.build_size())?;
     let mut batches: Vec<Vec<_>> = (batches.into_iter())
         .map(|of_part| of_part.into_iter().map(Some).collect())
@@ -187,7 +184,7 @@ async fn read(
         mut stream,
         metrics,
     } = input;
-    let mut part = RightPart::try_new(&matching.index_spec())?;
+    let mut part = IndexPart::try_new(&matching.index_spec(Side::Right))?;
     let own_values = matching.own_value_columns();
     let mut batches = vec![];
     let mut held = 0;
@@ -203,7 +200,7 @@ async fn read(
         let own_values = own_values
             .iter()
             .map(|column| Arc::clone(kept.column(*column)));
-        part.push(&RightBatch {
+        part.push(&IndexBatch {
             keys: &inputs.keys,
             time: &inputs.time,
             places,
@@ -227,6 +224,6 @@ async fn read(
 }
 
 /// Bytes of a kept batch, with one bit for each row that may come out alone.
-fn kept_size(batch: &RecordBatch) -> usize {
+pub(super) fn kept_size(batch: &RecordBatch) -> usize {
     get_record_batch_memory_size(batch) + batch.num_rows() / 8
 }

@@ -13,7 +13,7 @@ use datafusion::common::project_schema;
 /// Where a column of the output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A column of the left input.
+    /// One of the kept left columns.
     Left(usize),
     /// One of the kept right columns.
     Right(usize),
@@ -26,6 +26,8 @@ pub(super) struct Columns {
     pub schema: SchemaRef,
     /// By column of the output.
     pub output: Vec<Source>,
+    /// The columns of the left input that come out, ascending.
+    pub left: Vec<usize>,
     /// The columns of the right input that are kept, ascending.
     pub kept: Vec<usize>,
     /// The schema of kept right rows.
@@ -61,8 +63,12 @@ impl Columns {
         let mut kept: Vec<usize> = of_right.chain(all.matched.iter().copied()).collect();
         kept.sort_unstable();
         kept.dedup();
+        let of_left = wanted.iter().copied();
+        let mut left: Vec<usize> = of_left.filter(|column| *column < all.left).collect();
+        left.sort_unstable();
+        left.dedup();
         let source = |column: &usize| match column.checked_sub(all.left) {
-            None => Source::Left(*column),
+            None => Source::Left(left.partition_point(|known| known < column)),
             Some(right) => Source::Right(kept.partition_point(|known| *known < right)),
         };
         let kept_schema = all.right.project(&kept)?;
@@ -71,6 +77,7 @@ impl Columns {
         Ok(Self {
             schema: project_schema(all.joined, projection.as_ref())?,
             output: wanted.iter().map(source).collect(),
+            left,
             kept_nulls: nulls.collect(),
             kept_schema: Arc::new(kept_schema),
             kept,

@@ -19,93 +19,26 @@
 //! An empty right side leaves every left row unmatched. A right side of which no column is
 //! wanted is indexed all the same; its batches are then only row counts.
 
-use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DataFusionError, Result, SharedResult};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
+use super::shared_build::{ActivePartition, BuildFuture};
 use crate::kernel::rows::RowId;
-
-type BuildFuture = Shared<BoxFuture<'static, SharedResult<Arc<BuildSide>>>>;
-
-/// The one reading of the right side that all left partitions wait for.
-///
-/// A shared future rather than a once-cell: when the partition that drives it is dropped,
-/// another goes on from where it is, and the right input is never executed twice. When
-/// every partition has been executed and is done, the index is let go.
-#[derive(Default)]
-pub(super) struct SharedBuild(Arc<Mutex<BuildState>>);
-
-#[derive(Default)]
-struct BuildState {
-    build: Option<BuildFuture>,
-    /// Left partitions executed so far, and those of them not yet done.
-    executed: usize,
-    active: usize,
-}
-
-/// Counts as one active left partition while it lives.
-struct ActivePartition {
-    state: Arc<Mutex<BuildState>>,
-    partitions: usize,
-}
-
-impl Debug for SharedBuild {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedBuild")
-    }
-}
-
-impl SharedBuild {
-    /// The build for one more of `partitions` left partitions.
-    fn join(
-        &self,
-        partitions: usize,
-        start: impl FnOnce() -> Result<BuildFuture>,
-    ) -> Result<(BuildFuture, ActivePartition)> {
-        let mut state = lock(&self.0);
-        let build = match &state.build {
-            Some(build) => build.clone(),
-            None => state.build.insert(start()?).clone(),
-        };
-        state.executed += 1;
-        state.active += 1;
-        let active = ActivePartition {
-            state: Arc::clone(&self.0),
-            partitions,
-        };
-        Ok((build, active))
-    }
-}
-
-impl Drop for ActivePartition {
-    fn drop(&mut self) {
-        let mut state = lock(&self.state);
-        state.active -= 1;
-        if state.active == 0 && state.executed >= self.partitions {
-            *state = BuildState::default();
-        }
-    }
-}
-
-fn lock(state: &Mutex<BuildState>) -> MutexGuard<'_, BuildState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The join of one left partition with the index that all left partitions share.
 pub(super) fn broadcast_stream(
@@ -136,7 +69,7 @@ fn start_build(
     join: &AsOfJoinExec,
     partitions: Range<usize>,
     context: &Arc<TaskContext>,
-) -> Result<BuildFuture> {
+) -> Result<BuildFuture<BuildSide>> {
     let right = partitions.map(|partition| {
         Ok(RightInput {
             stream: join.right().execute(partition, Arc::clone(context))?,
@@ -153,7 +86,7 @@ fn indexed_stream(
     join: &AsOfJoinExec,
     partition: usize,
     context: &Arc<TaskContext>,
-    (build, active): (BuildFuture, Option<ActivePartition>),
+    (build, active): (BuildFuture<BuildSide>, Option<ActivePartition<BuildSide>>),
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
     let left = join.left().execute(partition, Arc::clone(context))?;
@@ -165,7 +98,7 @@ fn indexed_stream(
         let output = Output::new(&matching);
         let build = build.await.map_err(DataFusionError::Shared)?;
         let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
-        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(build.batches()));
+        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(build.kept().batches()));
         while let Some(batch) = left.next().await.transpose()? {
             let timer = metrics.baseline.elapsed_compute().timer();
             let matches = build.probe(&matching, &batch)?;
@@ -178,13 +111,15 @@ fn indexed_stream(
                 by_class: &matches.by_class,
                 class_of_column: build.class_of_column(),
             };
-            let rows = output.assemble(&batch, choice, |number| build.batch(number))?;
+            let left = batch.project(&matching.columns.left)?;
+            let rows = output.assemble(&left, choice, build.kept())?;
             drop(timer);
             if rows.num_rows() > 0 {
                 out.emit(rows.record_output(&metrics.baseline)).await;
             }
         }
         for (batch, chosen) in build
+            .kept()
             .batches()
             .iter()
             .zip(chosen.into_iter().flat_map(|c| c.0))

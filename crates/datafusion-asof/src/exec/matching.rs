@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
-use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -14,11 +13,11 @@ use datafusion::physical_plan::ColumnarValue;
 
 use super::columns::{AllColumns, Columns};
 use super::residual::{Residual, mask};
-use crate::kernel::domain::TimeDomain;
-use crate::kernel::index::IndexSpec;
+use crate::kernel::domain::{Line, TimeDomain};
+use crate::kernel::index::{IndexSpec, Places};
 use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
-use crate::spec::{AsOfSpec, MatchOp, NullPolicy};
+use crate::spec::{AsOfSpec, MatchOp, NullPolicy, Side};
 
 /// The specification with everything that is derived from it once.
 #[derive(Debug, Clone)]
@@ -149,6 +148,18 @@ impl Matching {
         self.spec.match_condition.op != MatchOp::Nearest && !self.residual.decides()
     }
 
+    /// Whether the left side can be indexed instead of the right: one best candidate for each
+    /// left row is all that has to be remembered, and candidates compare as numbers.
+    pub(super) fn can_index_left(&self) -> bool {
+        let op = self.spec.match_condition.op;
+        op != MatchOp::Nearest
+            && self.domain.line() == Line::I64
+            && self.tie_types.is_empty()
+            && !self.residual.decides()
+            && self.spec.null_policy == NullPolicy::RespectNulls
+            && !self.spec.join_type.keeps_unmatched_right()
+    }
+
     /// The kept right columns of which each takes its own nearest value.
     pub(super) fn own_value_columns(&self) -> Vec<usize> {
         let nullable = |column: &usize| self.columns.kept_schema.field(*column).is_nullable();
@@ -158,14 +169,22 @@ impl Matching {
         }
     }
 
-    /// What an index of the right side needs to know.
-    pub(super) fn index_spec(&self) -> IndexSpec {
+    /// What an index of one side needs to know.
+    pub(super) fn index_spec(&self, side: Side) -> IndexSpec {
         let bounds = self.residual.bounds.iter();
+        let (ties, bounds) = match side {
+            Side::Right => (
+                self.tie_types.clone(),
+                bounds.map(|bound| bound.bound.clone()).collect(),
+            ),
+            _ => (vec![], vec![]),
+        };
         IndexSpec {
+            side,
             domain: self.domain.clone(),
             keys: self.key_types.clone(),
-            ties: self.tie_types.clone(),
-            bounds: bounds.map(|bound| bound.bound.clone()).collect(),
+            ties,
+            bounds,
             op: self.spec.match_condition.op,
         }
     }
@@ -195,10 +214,7 @@ impl Matching {
     }
 
     /// A right batch apart: the columns that are kept and the places of its rows.
-    pub(super) fn split_place(
-        &self,
-        batch: &RecordBatch,
-    ) -> Result<(RecordBatch, ScalarBuffer<u64>)> {
+    pub(super) fn split_place(&self, batch: &RecordBatch) -> Result<(RecordBatch, Places)> {
         let place = batch.columns().last();
         let Some(places) = place.and_then(|place| place.as_primitive_opt::<UInt64Type>()) else {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
@@ -206,7 +222,7 @@ impl Matching {
         let kept = self.columns.kept.iter();
         let kept = kept.map(|column| Arc::clone(batch.column(*column)));
         let kept = self.kept_batch(kept.collect(), batch.num_rows())?;
-        Ok((kept, places.values().clone()))
+        Ok((kept, Places::new(places.values().clone())))
     }
 
     /// Kept right columns as a batch.

@@ -19,7 +19,9 @@
 mod asof_join;
 mod build_side;
 mod columns;
+mod gather;
 mod indexed;
+mod left_side;
 mod matching;
 mod metrics;
 mod output;
@@ -27,6 +29,7 @@ mod parallel;
 mod pinned_source;
 mod residual;
 mod row_place;
+mod shared_build;
 mod sort_merge;
 
 pub use asof_join::{AsOfJoinExec, AsOfStrategy};

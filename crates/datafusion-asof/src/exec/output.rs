@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
-use datafusion::arrow::compute::{filter, interleave};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, new_null_array};
+use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{HashMap, Result, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err};
 
 use super::columns::Source;
+use super::gather::RightRows;
 use super::matching::Matching;
 use crate::kernel::rows::RowId;
 use crate::spec::AsOfJoinType;
@@ -42,12 +43,12 @@ impl Output {
         }
     }
 
-    /// The output rows of a left batch, in its order; `right` finds a batch by its number.
-    pub(super) fn assemble<'a>(
+    /// The output rows of a left batch, in its order; it has the left columns that come out.
+    pub(super) fn assemble(
         &self,
         left: &RecordBatch,
         choice: Choice<'_>,
-        right: impl Fn(u32) -> Option<&'a RecordBatch>,
+        right: &impl RightRows,
     ) -> Result<RecordBatch> {
         let comes_out = |row: &RowId| match self.matching.spec.join_type {
             AsOfJoinType::Left | AsOfJoinType::Full => true,
@@ -77,13 +78,13 @@ impl Output {
     }
 
     /// By kept column, those that come out.
-    fn right_columns<'a>(
+    fn right_columns(
         &self,
         choice: Choice<'_>,
         passing: Option<&BooleanArray>,
-        right: impl Fn(u32) -> Option<&'a RecordBatch>,
+        right: &impl RightRows,
     ) -> Result<Vec<Option<ArrayRef>>> {
-        let nulls = &self.matching.columns.kept_nulls;
+        let kept = self.matching.columns.kept.len();
         let passing_rows = |rows| match passing {
             None => Cow::Borrowed(rows),
             Some(passing) => {
@@ -96,13 +97,13 @@ impl Output {
             }
         };
         let class_of = |column: usize| choice.class_of_column.get(column).copied().flatten();
-        let mut gathered: Vec<Option<ArrayRef>> = vec![None; nulls.len()];
+        let mut gathered: Vec<Option<ArrayRef>> = vec![None; kept];
         let classes = (0..choice.by_class.len()).map(Some);
         for class in std::iter::once(None).chain(classes) {
             let of_class = self.matching.columns.right_in_output();
             let of_class: Vec<usize> = of_class.filter(|c| class_of(*c) == class).collect();
             let rows = passing_rows(class.map_or(choice.rows, |class| &choice.by_class[class]));
-            let columns = gather(nulls, &of_class, &rows, &right)?;
+            let columns = right.gather(&of_class, &rows)?;
             for (column, array) in of_class.into_iter().zip(columns) {
                 gathered[column] = Some(array);
             }
@@ -129,48 +130,4 @@ impl Output {
             schema, columns, &options,
         )?)
     }
-}
-
-/// For each of `columns`, kept right columns, the values of the given rows; `nulls`, one for
-/// each kept column, stand in for no row.
-pub(super) fn gather<'a>(
-    nulls: &[ArrayRef],
-    columns: &[usize],
-    rows: &[RowId],
-    batch: impl Fn(u32) -> Option<&'a RecordBatch>,
-) -> Result<Vec<ArrayRef>> {
-    if columns.is_empty() {
-        return Ok(vec![]);
-    }
-    // Source 0 is the NULL row, then each batch in the order of first use.
-    let mut sources: Vec<&RecordBatch> = vec![];
-    let mut source_of: HashMap<u32, usize> = HashMap::new();
-    let mut latest = (u32::MAX, 0);
-    let mut indices = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.batch != latest.0 {
-            latest = match source_of.get(&row.batch) {
-                Some(source) => (row.batch, *source),
-                None => match row.is_some().then(|| batch(row.batch)).flatten() {
-                    Some(found) => {
-                        sources.push(found);
-                        source_of.insert(row.batch, sources.len());
-                        (row.batch, sources.len())
-                    }
-                    None => (u32::MAX, 0),
-                },
-            };
-        }
-        let at = if latest.1 == 0 { 0 } else { row.row as usize };
-        indices.push((latest.1, at));
-    }
-    let column = |column: &usize| {
-        let null: &dyn Array = &nulls[*column];
-        let arrays: Vec<&dyn Array> = [null]
-            .into_iter()
-            .chain(sources.iter().map(|source| source.column(*column).as_ref()))
-            .collect();
-        Ok(interleave(&arrays, &indices)?)
-    };
-    columns.iter().map(column).collect()
 }

@@ -21,7 +21,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExprRef, conjunction_opt, split_conjunction};
 
 use super::columns::Columns;
-use super::output::gather;
+use super::gather::RightRows;
 use crate::kernel::rows::RowId;
 use crate::kernel::zones::Bound;
 use crate::spec::{MatchOp, Side};
@@ -214,12 +214,12 @@ impl PairFilter {
         })
     }
 
-    /// Which of the pairs pass; `right` finds a right batch by its number.
-    pub(super) fn evaluate<'a>(
+    /// Which of the pairs pass.
+    pub(super) fn evaluate(
         &self,
         (left, left_rows): (&RecordBatch, &[u32]),
-        (kept, right_rows): (&Columns, &[RowId]),
-        right: impl Fn(u32) -> Option<&'a RecordBatch>,
+        (right, right_rows): (&impl RightRows, &[RowId]),
+        kept: &Columns,
     ) -> Result<BooleanArray> {
         let left_rows = UInt32Array::from(left_rows.to_vec());
         let of_left = self.left.iter();
@@ -228,7 +228,7 @@ impl PairFilter {
             .collect::<Result<Vec<_>>>()?;
         let of_right = self.right.iter();
         let of_right: Vec<usize> = of_right.map(|column| kept.kept_position(*column)).collect();
-        columns.extend(gather(&kept.kept_nulls, &of_right, right_rows, right)?);
+        columns.extend(right.gather(&of_right, right_rows)?);
         let options = RecordBatchOptions::new().with_row_count(Some(right_rows.len()));
         let pairs = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         boolean(&self.expr, &pairs)

@@ -47,9 +47,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use super::asof_join::AsOfJoinExec;
+use super::gather::{RightRows, gather};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
-use super::output::{Choice, Output, gather};
+use super::output::{Choice, Output};
 use crate::kernel::merge::{Cursor, Merge, MergeSpec, Needs, OrderedBatch};
 use crate::kernel::order::OrderCheck;
 use crate::kernel::ordinals::{KeyOrdinals, refuse};
@@ -86,7 +87,7 @@ pub(super) fn sort_merge_stream(
     let driver = SortMerge {
         left: join.left().execute(partition, Arc::clone(context))?,
         left_order: OrderCheck::new(Side::Left, op),
-        right: RightRows {
+        right: KeptRows {
             input: join.right().execute(partition, Arc::clone(context))?,
             order: right_order,
             kept: HashMap::new(),
@@ -124,7 +125,7 @@ struct SortMerge {
     matching: Arc<Matching>,
     left: SendableRecordBatchStream,
     left_order: OrderCheck,
-    right: RightRows,
+    right: KeptRows,
     ordinals: KeyOrdinals,
     merge: Merge,
     /// Right columns that take their own nearest value, and the class of each column.
@@ -138,7 +139,7 @@ struct SortMerge {
 }
 
 /// The right input, and the batches of it that are still needed.
-struct RightRows {
+struct KeptRows {
     input: SendableRecordBatchStream,
     order: OrderCheck,
     kept: HashMap<u32, RecordBatch>,
@@ -222,21 +223,19 @@ impl SortMerge {
 
     /// All kept columns of some kept rows.
     fn gather_right(&self, rows: &[RowId]) -> Result<Vec<ArrayRef>> {
-        let nulls = &self.matching.columns.kept_nulls;
-        let all: Vec<usize> = (0..nulls.len()).collect();
-        gather(nulls, &all, rows, |number| self.right.kept.get(&number))
+        let all: Vec<usize> = (0..self.matching.columns.kept.len()).collect();
+        self.gather(&all, rows)
     }
 
     fn assemble(&self, left: &RecordBatch, matches: &Matches) -> Result<RecordBatch> {
         let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
-        let kept = &self.right.kept;
         let choice = Choice {
             rows: &matches[0],
             by_class: &matches[1..],
             class_of_column: &self.class_of_column,
         };
-        self.output
-            .assemble(left, choice, |number| kept.get(&number))
+        let left = left.project(&self.matching.columns.left)?;
+        self.output.assemble(&left, choice, self)
     }
 
     fn before_first(&self) -> Result<Cursor> {
@@ -375,7 +374,14 @@ impl SortMerge {
     }
 }
 
-impl RightRows {
+impl RightRows for SortMerge {
+    fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
+        let nulls = &self.matching.columns.kept_nulls;
+        gather(nulls, columns, rows, |number| self.right.kept.get(&number))
+    }
+}
+
+impl KeptRows {
     fn keep(&mut self, batch: RecordBatch) -> u32 {
         let number = self.next_number;
         // Numbers of batches long dropped may come again after 2^32 batches.

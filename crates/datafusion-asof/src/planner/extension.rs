@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
@@ -58,6 +59,11 @@ impl ExtensionPlanner for AsOfExtensionPlanner {
             spec,
             AsOfStrategy::SortMerge,
         )?;
-        Ok(Some(Arc::new(join)))
+        let pool = &session.runtime_env().memory_pool;
+        let limit = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => None,
+        };
+        Ok(Some(Arc::new(join.with_memory_limit(limit))))
     }
 }

@@ -7,17 +7,20 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, StatisticsArgs, StatisticsContext,
+};
 
 use crate::config::{AsOfOptions, StrategyOption};
 use crate::exec::{AsOfJoinExec, AsOfStrategy, file_scan};
 
 /// The physical rule that chooses how each as-of join executes, by `asof.strategy` or from
-/// the statistics of its right side. `EXPLAIN` shows the choice with its reason.
+/// the statistics of its right side and the memory there is. `EXPLAIN` shows the choice with
+/// its reason.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct AsOfJoinSelection;
 
@@ -28,6 +31,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = AsOfOptions::of(config);
+        let joins = count_joins(&plan)?;
         plan.transform_up(|plan| {
             let Some(join) = plan.downcast_ref::<AsOfJoinExec>() else {
                 return Ok(Transformed::no(plan));
@@ -35,7 +39,12 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let known = Known {
                 strategy: options.strategy,
                 threshold: options.broadcast_threshold,
-                right_bytes: bytes_of(join.right())?,
+                pool: join.memory_limit(),
+                joins,
+                left: size_of_side(join.left())?,
+                right: size_of_side(join.right())?,
+                right_in_order: join.right_in_time_order(),
+                may_index_left: join.allows(AsOfStrategy::BroadcastLeft),
             };
             let (strategy, reason) = select(&known);
             let chosen = join.with_strategy(strategy, reason)?;
@@ -53,37 +62,147 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
     }
 }
 
+fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+    let mut joins = 0;
+    plan.apply(|plan| {
+        joins += usize::from(plan.is::<AsOfJoinExec>());
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(joins)
+}
+
 /// What the choice is made from.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     strategy: StrategyOption,
-    threshold: usize,
-    right_bytes: Option<usize>,
+    threshold: Option<usize>,
+    /// The limit of the memory pool, if it has one.
+    pool: Option<usize>,
+    /// How many as-of joins the plan has: they share the pool.
+    joins: usize,
+    left: Size,
+    right: Size,
+    /// Every partition of the right is in time order.
+    right_in_order: bool,
+    may_index_left: bool,
+}
+
+/// One side.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    rows: Option<usize>,
+    /// In memory, with an index.
+    bytes: Option<usize>,
+    endless: bool,
+}
+
+/// Nanoseconds of one core for each row, measured (`benches/README.md`): what the choice
+/// between the indexes is made by. Only their ratios matter.
+mod cost {
+    /// To read a row into an index, in time order and not.
+    pub(super) const INDEX_IN_ORDER: f64 = 25.0;
+    pub(super) const INDEX: f64 = 45.0;
+    /// To look a left row up in an index of the right.
+    pub(super) const PROBE: f64 = 60.0;
+    /// To offer a right row to an index of the left, in time order, and not: that
+    /// depends on what the cache holds of the index.
+    pub(super) const OFFER_IN_ORDER: f64 = 15.0;
+    pub(super) const OFFER_CACHED: f64 = 30.0;
+    pub(super) const OFFER: f64 = 120.0;
+    /// Left rows of which an index stays in the cache.
+    pub(super) const CACHED: usize = 100_000;
+    /// To give a left row of an index its match.
+    pub(super) const CHOOSE: f64 = 40.0;
 }
 
 /// The strategy and the reason for it.
 fn select(known: &Known) -> (AsOfStrategy, String) {
-    let threshold = format!("asof.broadcast_threshold = {}", size(known.threshold));
-    match (known.strategy, known.right_bytes) {
-        (StrategyOption::Broadcast, _) => {
-            (AsOfStrategy::Broadcast, "asof.strategy = broadcast".into())
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
+    match known.strategy {
+        StrategyOption::Broadcast => return (Broadcast, "asof.strategy = broadcast".into()),
+        StrategyOption::BroadcastLeft if known.may_index_left => {
+            return (BroadcastLeft, "asof.strategy = broadcast_left".into());
         }
-        (StrategyOption::SortMerge, _) => {
-            (AsOfStrategy::SortMerge, "asof.strategy = sort_merge".into())
+        StrategyOption::BroadcastLeft => {
+            let reason = "this join does not allow asof.strategy = broadcast_left";
+            return (Broadcast, reason.into());
         }
-        (StrategyOption::Auto, None) => (
-            AsOfStrategy::SortMerge,
-            "the size of the right side is not known".into(),
-        ),
-        (StrategyOption::Auto, Some(bytes)) if bytes <= known.threshold => (
-            AsOfStrategy::Broadcast,
-            format!("right side about {}, within {threshold}", size(bytes)),
-        ),
-        (StrategyOption::Auto, Some(bytes)) => (
-            AsOfStrategy::SortMerge,
-            format!("right side about {}, above {threshold}", size(bytes)),
-        ),
+        StrategyOption::SortMerge => return (SortMerge, "asof.strategy = sort_merge".into()),
+        StrategyOption::Auto => {}
     }
+    let limit = limit(known);
+    let left = fit(known.left, limit.as_ref()).filter(|_| known.may_index_left);
+    let right = fit(known.right, limit.as_ref());
+    match (left, right) {
+        (Some(left), None) => (BroadcastLeft, format!("left side {left}")),
+        (Some(left), Some(_)) if left_is_cheaper(known) => (
+            BroadcastLeft,
+            format!("left side {left}, cheaper than the right"),
+        ),
+        (_, Some(right)) => (Broadcast, format!("right side {right}")),
+        (None, None) => (SortMerge, too_large(known, limit)),
+    }
+}
+
+/// How many bytes an index may take, and where that is said; `None` for any size.
+fn limit(known: &Known) -> Option<(usize, String)> {
+    match (known.threshold, known.pool) {
+        (Some(threshold), _) => {
+            let shown = format!("asof.broadcast_threshold = {}", size(threshold));
+            Some((threshold, shown))
+        }
+        (None, Some(pool)) => {
+            // The left side and what is above the joins want memory too.
+            let share = pool / 2 / known.joins.max(1);
+            let shown = format!("the {} it may have of the memory pool", size(share));
+            Some((share, shown))
+        }
+        (None, None) => None,
+    }
+}
+
+/// What makes a side fit, if it does.
+fn fit(side: Size, limit: Option<&(usize, String)>) -> Option<String> {
+    match (side.bytes, limit) {
+        _ if side.endless => None,
+        (None, None) => Some("of unknown size, memory pool without limit".to_owned()),
+        (Some(bytes), None) => {
+            let bytes = size(bytes);
+            Some(format!("indexed about {bytes}, memory pool without limit"))
+        }
+        (Some(bytes), Some((limit, what))) if bytes <= *limit => {
+            Some(format!("indexed about {}, within {what}", size(bytes)))
+        }
+        _ => None,
+    }
+}
+
+fn too_large(known: &Known, limit: Option<(usize, String)>) -> String {
+    match (known.right.bytes, limit) {
+        _ if known.right.endless => "the right side has no end".to_owned(),
+        (Some(bytes), Some((_, what))) => {
+            format!("right side indexed about {}, above {what}", size(bytes))
+        }
+        _ => "the size of the right side is not known".to_owned(),
+    }
+}
+
+/// Whether it takes less time to index the left than the right.
+fn left_is_cheaper(known: &Known) -> bool {
+    let (Some(left), Some(right)) = (known.left.rows, known.right.rows) else {
+        return false;
+    };
+    let offer = match known.right_in_order {
+        true => cost::OFFER_IN_ORDER,
+        false if left <= cost::CACHED => cost::OFFER_CACHED,
+        false => cost::OFFER,
+    };
+    let index_right = match known.right_in_order {
+        true => cost::INDEX_IN_ORDER,
+        false => cost::INDEX,
+    };
+    let (left, right) = (left as f64, right as f64);
+    left * (cost::INDEX + cost::CHOOSE) + right * offer < right * index_right + left * cost::PROBE
 }
 
 fn size(bytes: usize) -> String {
@@ -94,15 +213,26 @@ fn size(bytes: usize) -> String {
     }
 }
 
-/// About how many bytes of memory a plan's output takes.
-fn bytes_of(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
-    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new())?;
-    match statistics.num_rows.get_value() {
-        Some(rows) => Ok(Some(
-            rows.saturating_mul(row_bytes(&plan.schema(), &statistics)),
-        )),
-        None => Ok(file_bytes(plan)),
-    }
+/// About how large a side is.
+fn size_of_side(side: &Arc<dyn ExecutionPlan>) -> Result<Size> {
+    /// Keys, times and row numbers, twice while they are put in order.
+    const INDEX_ROW: usize = 44;
+    /// What that is beside payload of which the rows are not known.
+    const WITH_INDEX: usize = 3;
+    let statistics = StatisticsContext::new().compute(side.as_ref(), &StatisticsArgs::new())?;
+    let rows = statistics.num_rows.get_value().copied();
+    let bytes = match rows {
+        Some(rows) => {
+            let row = row_bytes(&side.schema(), &statistics) + INDEX_ROW;
+            Some(rows.saturating_mul(row))
+        }
+        None => file_bytes(side).map(|bytes| bytes.saturating_mul(WITH_INDEX)),
+    };
+    Ok(Size {
+        rows,
+        bytes,
+        endless: side.boundedness().is_unbounded(),
+    })
 }
 
 fn row_bytes(schema: &Schema, statistics: &Statistics) -> usize {

@@ -30,7 +30,11 @@ use crate::oracle::{Causes, Op, causes};
 use crate::table::sort_order;
 use crate::value::{Value, values};
 
-pub(crate) const STRATEGIES: [AsOfStrategy; 2] = [AsOfStrategy::Broadcast, AsOfStrategy::SortMerge];
+pub(crate) const STRATEGIES: [AsOfStrategy; 3] = [
+    AsOfStrategy::Broadcast,
+    AsOfStrategy::BroadcastLeft,
+    AsOfStrategy::SortMerge,
+];
 pub(crate) const TARGET_PARTITIONS: [usize; 4] = [1, 2, 3, 8];
 pub(crate) const BATCH_SIZES: [usize; 5] = [1, 2, 3, 7, 8192];
 
@@ -172,7 +176,11 @@ pub(crate) fn join(
             false => NullPolicy::RespectNulls,
         },
     };
-    AsOfJoinExec::try_new(left, right, spec, strategy)
+    let join = AsOfJoinExec::try_new(left, right, spec, AsOfStrategy::SortMerge)?;
+    match join.allows(strategy) {
+        true => join.with_strategy(strategy, "the test's choice"),
+        false => join.with_strategy(AsOfStrategy::Broadcast, "the test's second choice"),
+    }
 }
 
 /// The batches of every partition, all of which are read at once.

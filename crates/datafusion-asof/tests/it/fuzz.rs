@@ -65,7 +65,7 @@ impl Path {
 }
 
 /// Both strategies, each under its own random setup.
-fn setups(seed: u64) -> [Setup; 2] {
+fn setups(seed: u64) -> [Setup; 3] {
     let dice = &mut Dice::new(seed ^ 0x5e7);
     STRATEGIES.map(|strategy| Setup {
         strategy,

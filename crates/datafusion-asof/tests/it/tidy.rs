@@ -338,7 +338,7 @@ fn keeps_to_its_layer(source: &Source) -> Vec<String> {
             .into_iter()
             .filter(|used| !arrow_and_errors.contains(&used.as_str()));
         problems.extend(foreign.map(|used| format!("uses datafusion::{used}")));
-        let roots = ["std", "datafusion", "hashbrown", "crate", "super", "self"];
+        let roots = ["std", "bytes", "datafusion", "crate", "super", "self"];
         let imports = after(code, "use ")
             .into_iter()
             .filter(|used| !roots.contains(&used.as_str()));

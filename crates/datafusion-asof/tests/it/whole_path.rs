@@ -454,6 +454,7 @@ async fn session(case: &Case, setup: Setup) -> Result<SessionContext> {
     let strategy = match (dice.below(3), setup.strategy) {
         (0, _) => "auto",
         (_, AsOfStrategy::Broadcast) => "broadcast",
+        (_, AsOfStrategy::BroadcastLeft) => "broadcast_left",
         (_, AsOfStrategy::SortMerge) => "sort_merge",
     };
     ctx.sql(&format!("SET asof.strategy = '{strategy}'"))

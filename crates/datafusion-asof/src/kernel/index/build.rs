@@ -38,7 +38,7 @@ use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
 use super::line::IndexTime;
 use super::plan::{Equals, Layout, LinePlan, Scatter};
-use super::{Postings, RightIndex};
+use super::{Postings, SideIndex};
 use crate::kernel::ordinals::is_known;
 use crate::kernel::zones::Zones;
 
@@ -227,7 +227,7 @@ impl<T: IndexTime> Sharded<T> {
     }
 
     /// The index; `shards` in the order of the jobs.
-    pub(crate) fn finish(self, shards: Vec<Shard>) -> RightIndex {
+    pub(crate) fn finish(self, shards: Vec<Shard>) -> SideIndex {
         drop(self.scattered);
         let (mut times, mut rows) = (BytesMut::new(), BytesMut::new());
         for shard in shards {
@@ -271,7 +271,7 @@ impl<T: IndexTime> Sharded<T> {
                 zones: Zones::new(bound_values.iter().map(of_kept)),
             }
         });
-        RightIndex {
+        SideIndex {
             classes: classes.collect(),
             domain: spec.domain,
             bounds: spec.bounds,

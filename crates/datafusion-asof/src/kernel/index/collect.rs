@@ -1,7 +1,9 @@
 //! Right rows on their way into an index: what is taken of each batch as it is read.
 //!
-//! Several partitions of the right side are read at a time, each into a [`RightPart`] with
+//! Several partitions of the right side are read at a time, each into a [`IndexPart`] with
 //! ordinals of its own; [`IndexPlan`](super::IndexPlan) brings them together.
+
+use std::ops::AddAssign;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
@@ -11,7 +13,7 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
 use crate::kernel::domain::{TimeDomain, TimeValues, Times};
-use crate::kernel::ordinals::{KeyOrdinals, KeyType, REFUSED, is_known, refuse};
+use crate::kernel::ordinals::{KeyOrdinals, KeyType, NULL_KEY, REFUSED, is_known, refuse};
 use crate::kernel::ties::chosen_last;
 use crate::kernel::zones::Bound;
 use crate::spec::{AsOfDirection, MatchOp, Side};
@@ -19,6 +21,8 @@ use crate::spec::{AsOfDirection, MatchOp, Side};
 /// What an index needs to know of a join.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexSpec {
+    /// The side that is indexed.
+    pub side: Side,
     pub domain: TimeDomain,
     pub keys: Vec<KeyType>,
     pub ties: Vec<(DataType, SortOptions)>,
@@ -27,11 +31,11 @@ pub(crate) struct IndexSpec {
 }
 
 /// A batch of right rows.
-pub(crate) struct RightBatch<'a> {
+pub(crate) struct IndexBatch<'a> {
     pub keys: &'a [ArrayRef],
     pub time: &'a ArrayRef,
-    /// The place of each row in the right input: decides between equal times.
-    pub places: ScalarBuffer<u64>,
+    /// The place of each row in the input: decides between equal times.
+    pub places: Places,
     /// Rows that can match at all; all of them if `None`.
     pub mask: Option<&'a BooleanArray>,
     /// The columns of `TIES BY`.
@@ -43,7 +47,7 @@ pub(crate) struct RightBatch<'a> {
 }
 
 /// The batches of one partition of the right side.
-pub(crate) struct RightPart {
+pub(crate) struct IndexPart {
     pub(super) spec: IndexSpec,
     pub(super) ordinals: KeyOrdinals,
     pub(super) batches: Vec<Collected>,
@@ -51,8 +55,36 @@ pub(crate) struct RightPart {
     pub(super) counts: Vec<u32>,
     /// The least and the greatest time, if times are `i64`.
     pub(super) span: Option<(i64, i64)>,
+    hopeless: Hopeless,
     ties: Option<RowConverter>,
     bytes: usize,
+}
+
+/// Rows that cannot match whatever the other side has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hopeless {
+    pub null_key: usize,
+    pub refused: usize,
+    pub null_time: usize,
+}
+
+impl AddAssign for Hopeless {
+    fn add_assign(&mut self, other: Self) {
+        self.null_key += other.null_key;
+        self.refused += other.refused;
+        self.null_time += other.null_time;
+    }
+}
+
+impl Hopeless {
+    /// Counts rows by what stands for their key.
+    fn add(&mut self, keys: &[u32]) {
+        if keys.iter().all(|key| is_known(*key)) {
+            return;
+        }
+        self.null_key += keys.iter().filter(|key| **key == NULL_KEY).count();
+        self.refused += keys.iter().filter(|key| **key == REFUSED).count();
+    }
 }
 
 /// What an index needs of one batch.
@@ -69,7 +101,7 @@ pub(super) struct Collected {
 
 /// The places of the rows of a batch.
 #[derive(Debug, Clone)]
-pub(super) enum Places {
+pub(crate) enum Places {
     /// One after the other from the first.
     Run {
         first: u64,
@@ -80,7 +112,11 @@ pub(super) enum Places {
 }
 
 impl Places {
-    fn new(places: ScalarBuffer<u64>) -> Self {
+    pub(crate) fn run(first: u64, rows: usize) -> Self {
+        Self::Run { first, rows }
+    }
+
+    pub(crate) fn new(places: ScalarBuffer<u64>) -> Self {
         let ascends = places.windows(2).all(|pair| pair[0] < pair[1]);
         match (ascends, places.first(), places.last()) {
             (true, Some(first), Some(last)) if last - first == places.len() as u64 - 1 => {
@@ -126,7 +162,7 @@ impl Places {
     }
 }
 
-impl RightPart {
+impl IndexPart {
     pub(crate) fn try_new(spec: &IndexSpec) -> Result<Self> {
         // The row to be chosen is last among equals, in a forward join the first.
         let chosen_first = spec.op.direction() == AsOfDirection::Forward;
@@ -147,19 +183,21 @@ impl RightPart {
             batches: vec![],
             counts: vec![],
             span: None,
+            hopeless: Hopeless::default(),
             bytes: 0,
         })
     }
 
     /// Adds the next batch, which is not empty.
-    pub(crate) fn push(&mut self, batch: &RightBatch<'_>) -> Result<()> {
-        let rows = batch.places.len();
+    pub(crate) fn push(&mut self, batch: &IndexBatch<'_>) -> Result<()> {
+        let rows = batch.time.len();
         let mut keys = self.ordinals.intern(batch.keys, rows)?;
         if let Some(mask) = batch.mask {
             refuse(&mut keys, mask);
         }
-        let times = self.spec.domain.times(Side::Right, batch.time)?;
-        refuse_untimed(&mut keys, &times);
+        let times = self.spec.domain.times(self.spec.side, batch.time)?;
+        self.hopeless.add(&keys);
+        refuse_untimed(&mut keys, &times, &mut self.hopeless);
         self.counts.resize(self.ordinals.len(), 0);
         for key in keys.iter().filter(|key| is_known(**key)) {
             self.counts[*key as usize] += 1;
@@ -176,7 +214,7 @@ impl RightPart {
         let collected = Collected {
             keys,
             times,
-            places: Places::new(batch.places.clone()),
+            places: batch.places.clone(),
             ties: ties.transpose()?,
             bounds: bounds.collect::<Result<_>>()?,
             validity: validity.collect(),
@@ -186,6 +224,10 @@ impl RightPart {
         Ok(())
     }
 
+    pub(crate) fn hopeless(&self) -> Hopeless {
+        self.hopeless
+    }
+
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         self.bytes + self.ordinals.size() + size_of_val(self.counts.as_slice())
@@ -193,11 +235,12 @@ impl RightPart {
 }
 
 /// Takes the keys from rows that have no time.
-fn refuse_untimed(keys: &mut [u32], times: &Times) {
+fn refuse_untimed(keys: &mut [u32], times: &Times, hopeless: &mut Hopeless) {
     if !times.all_valid() {
         for (row, key) in keys.iter_mut().enumerate() {
-            if !times.is_valid(row) {
+            if !times.is_valid(row) && is_known(*key) {
                 *key = REFUSED;
+                hopeless.null_time += 1;
             }
         }
     }

@@ -29,9 +29,10 @@
 //!
 //! 12 to 20 bytes a row and a sixteenth for the timeline, and as much again for every validity
 //! class; while it is built up to 28 more (see [`build`]). Payload is not touched.
-//! [`RightPart::size`], [`LinePlan::build_size`] and [`RightIndex::size`] tell the pool.
+//! [`IndexPart::size`], [`LinePlan::build_size`] and [`SideIndex::size`] tell the pool.
 
 mod build;
+mod candidates;
 mod collect;
 mod line;
 mod numbers;
@@ -41,7 +42,8 @@ mod search;
 mod timeline;
 
 pub(crate) use self::build::Sharded;
-pub(crate) use self::collect::{IndexSpec, RightBatch, RightPart};
+pub(crate) use self::candidates::{Candidates, Choices, Offer};
+pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Places};
 pub(crate) use self::line::IndexTime;
 pub(crate) use self::plan::{IndexPlan, LinePlan};
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};
@@ -57,7 +59,7 @@ use super::zones::{Bound, Zones};
 
 /// The right side, ready to be looked up by any number of threads.
 #[derive(Debug)]
-pub(crate) struct RightIndex {
+pub(crate) struct SideIndex {
     domain: TimeDomain,
     ordinals: KeyOrdinals,
     bounds: Vec<Bound>,
@@ -90,7 +92,7 @@ impl Postings {
     }
 }
 
-impl RightIndex {
+impl SideIndex {
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         let classes: usize = self.classes.iter().map(Postings::size).sum();

@@ -6,7 +6,7 @@ use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::row::Rows;
 use datafusion::common::{Result, exec_err};
 
-use super::collect::{Collected, IndexSpec, Places, RightPart};
+use super::collect::{Collected, IndexPart, IndexSpec, Places};
 use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
@@ -96,7 +96,7 @@ impl IndexPlan {
     ///
     /// # Errors
     /// An execution error for more rows than an index can number.
-    pub(crate) fn try_new(parts: Vec<RightPart>) -> Result<Self> {
+    pub(crate) fn try_new(parts: Vec<IndexPart>) -> Result<Self> {
         let line = parts.first().map(|part| part.spec.domain.line());
         Ok(match line {
             Some(Line::I128) => Self::I128(LinePlan::try_new(parts)?),
@@ -113,7 +113,7 @@ pub(crate) struct OfPart {
 }
 
 impl<T: PlanTime> LinePlan<T> {
-    fn try_new(parts: Vec<RightPart>) -> Result<Self> {
+    fn try_new(parts: Vec<IndexPart>) -> Result<Self> {
         let Some(spec) = parts.first().map(|part| part.spec.clone()) else {
             return exec_err!("an index of an as-of join has at least one part");
         };

@@ -22,8 +22,8 @@ use datafusion::common::{Result, exec_err};
 
 use super::line::{IndexTime, LineTimes};
 use super::numbers::RowNumbers;
-use super::timeline::Timeline;
-use super::{Postings, RightIndex};
+use super::timeline::{Query, Timeline};
+use super::{Postings, SideIndex};
 use crate::kernel::distance::Metric;
 use crate::kernel::domain::{TimeValues, Times};
 use crate::kernel::ordinals::{ABSENT, NULL_KEY, REFUSED, refuse};
@@ -65,7 +65,7 @@ pub(crate) struct Matches {
     pub counts: MatchCounts,
 }
 
-impl RightIndex {
+impl SideIndex {
     /// The match of each left row; `accept` is the predicate that bounds do not cover.
     pub(crate) fn probe(
         &self,
@@ -171,9 +171,9 @@ impl Probe<'_> {
     ) -> Result<(Vec<RowId>, MatchCounts)> {
         let mut counts = MatchCounts::default();
         let mut rows = vec![RowId::NONE; keys.len()];
-        // Left rows of which the predicate decides.
-        let mut open = vec![];
-        let decides = accept.is_some() || !self.limits.is_empty();
+        // Left rows that may have a match, and where they look for it.
+        let mut asking = Vec::with_capacity(keys.len());
+        let mut queries = Vec::with_capacity(keys.len());
         for (row, key) in keys.iter().enumerate() {
             let stretch = match *key {
                 NULL_KEY => {
@@ -194,15 +194,27 @@ impl Probe<'_> {
                 counts.no_key += 1;
                 continue;
             }
-            let time = time(row);
-            let Some(nearest) = self.nearest(line.times, stretch.clone(), time) else {
+            asking.push((row, stretch.clone()));
+            queries.push(Query {
+                time: time(row),
+                start: stretch.start as u32,
+                end: stretch.end as u32,
+            });
+        }
+        line.times.search(&mut queries, self.equal_precedes());
+        // Left rows of which the predicate decides.
+        let mut open = vec![];
+        let decides = accept.is_some() || !self.limits.is_empty();
+        for ((row, stretch), query) in asking.into_iter().zip(&queries) {
+            let (time, point) = (query.time, query.start as usize);
+            let Some(nearest) = self.nearest(line.times, stretch.clone(), time, point) else {
                 counts.wrong_side += 1;
                 continue;
             };
-            if !self.near_enough(time, line.times.at(nearest)) {
+            if self.search.tolerance.is_some() && !self.near_enough(time, line.times.at(nearest)) {
                 counts.beyond_tolerance += 1;
             } else if decides {
-                open.push(self.candidates(line, stretch, row, time));
+                open.push(self.candidates(line, stretch, (row, time), point));
             } else {
                 counts.matched += 1;
                 rows[row] = line.row(nearest);
@@ -219,28 +231,35 @@ impl Probe<'_> {
         Ok((rows, counts))
     }
 
-    /// The position of the nearest row of a stretch, tolerance aside.
+    /// Whether times equal to that of the left row come before the point that a search finds:
+    /// before it are the rows that a backward join may match, from it on those of a forward
+    /// join, and nearest joins look both ways.
+    fn equal_precedes(&self) -> bool {
+        let op = self.search.op;
+        match op.direction() {
+            AsOfDirection::Backward => op.allows_equal(),
+            AsOfDirection::Forward => !op.allows_equal(),
+            AsOfDirection::Nearest => true,
+        }
+    }
+
+    /// The position of the nearest row of a stretch, tolerance aside; `point` is what the
+    /// search found.
     #[inline]
     fn nearest<T: IndexTime>(
         &self,
         times: &Timeline<T>,
         stretch: Range<usize>,
         time: T,
+        point: usize,
     ) -> Option<usize> {
-        let op = self.search.op;
-        match op.direction() {
-            AsOfDirection::Backward => {
-                let end = end_before(times, stretch.clone(), time, op);
-                (end > stretch.start).then(|| end - 1)
-            }
-            AsOfDirection::Forward => {
-                let at = first_after(times, stretch.clone(), time, op);
-                (at < stretch.end).then_some(at)
-            }
+        let before = (point > stretch.start).then(|| point - 1);
+        let after = (point < stretch.end).then_some(point);
+        match self.search.op.direction() {
+            AsOfDirection::Backward => before,
+            AsOfDirection::Forward => after,
             AsOfDirection::Nearest => {
-                let after = first_after(times, stretch.clone(), time, MatchOp::Lt);
-                let before = (after > stretch.start).then(|| after - 1);
-                let after = (after < stretch.end).then(|| times.end_of_run(after, stretch.end) - 1);
+                let after = after.map(|after| times.end_of_run(after, stretch.end) - 1);
                 self.nearer(times, time, before, after)
             }
         }
@@ -277,21 +296,15 @@ impl Probe<'_> {
         &self,
         line: &Line<'_, T>,
         stretch: Range<usize>,
-        row: usize,
-        time: T,
+        (row, time): (usize, T),
+        point: usize,
     ) -> Open<T> {
-        let times = line.times;
-        let (op, direction) = (self.search.op, self.search.op.direction());
+        let (times, direction) = (line.times, self.search.op.direction());
         // Both are within the stretch: where the rows before end, and where those after begin.
         let (end, start) = match direction {
-            AsOfDirection::Backward => (end_before(times, stretch.clone(), time, op), stretch.end),
-            AsOfDirection::Forward => {
-                (stretch.start, first_after(times, stretch.clone(), time, op))
-            }
-            AsOfDirection::Nearest => {
-                let after = first_after(times, stretch.clone(), time, MatchOp::Lt);
-                (after, after)
-            }
+            AsOfDirection::Backward => (point, stretch.end),
+            AsOfDirection::Forward => (stretch.start, point),
+            AsOfDirection::Nearest => (point, point),
         };
         let near = |at: T| self.near_enough(time, at);
         let first = times.partition_point(stretch.start..end, |at| !near(at));
@@ -503,33 +516,5 @@ impl Walk {
                 rest.start = end;
             },
         }
-    }
-}
-
-/// Where the rows of a stretch end that a backward join may match.
-#[inline]
-fn end_before<T: IndexTime>(
-    times: &Timeline<T>,
-    stretch: Range<usize>,
-    time: T,
-    op: MatchOp,
-) -> usize {
-    match op.allows_equal() {
-        true => times.partition_point(stretch, |t| t <= time),
-        false => times.partition_point(stretch, |t| t < time),
-    }
-}
-
-/// Where the rows of a stretch begin that a forward join may match.
-#[inline]
-fn first_after<T: IndexTime>(
-    times: &Timeline<T>,
-    stretch: Range<usize>,
-    time: T,
-    op: MatchOp,
-) -> usize {
-    match op.allows_equal() {
-        true => times.partition_point(stretch, |t| t < time),
-        false => times.partition_point(stretch, |t| t <= time),
     }
 }

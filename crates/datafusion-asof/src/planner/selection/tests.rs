@@ -2,60 +2,187 @@
 
 use super::*;
 
+const MB: usize = 1 << 20;
+
+fn known() -> Known {
+    let side = Size {
+        rows: Some(10_000),
+        bytes: Some(MB),
+        endless: false,
+    };
+    Known {
+        strategy: StrategyOption::Auto,
+        threshold: None,
+        pool: None,
+        joins: 1,
+        left: side,
+        right: side,
+        right_in_order: false,
+        may_index_left: false,
+    }
+}
+
+fn with_right(bytes: Option<usize>) -> Known {
+    let mut known = known();
+    known.right.bytes = bytes;
+    known
+}
+
+fn with_rows(left: usize, right: usize) -> Known {
+    let mut known = known();
+    (known.left.rows, known.right.rows) = (Some(left), Some(right));
+    known.may_index_left = true;
+    known
+}
+
+fn endless(mut known: Known) -> Known {
+    known.right.endless = true;
+    known
+}
+
 #[test]
-fn the_choice_and_its_reason() {
-    use AsOfStrategy::{Broadcast, SortMerge};
-    let mb = 1 << 20;
+fn whether_a_side_fits() {
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
+    let threshold = Some(2 * MB);
     let table = [
         (
-            StrategyOption::Auto,
-            Some(mb),
+            known(),
             Broadcast,
-            "right side about 1.0 MB, within asof.broadcast_threshold = 2.0 MB",
+            "right side indexed about 1.0 MB, memory pool without limit",
         ),
         (
-            StrategyOption::Auto,
-            Some(2 * mb),
+            with_right(None),
             Broadcast,
-            "right side about 2.0 MB, within asof.broadcast_threshold = 2.0 MB",
+            "right side of unknown size, memory pool without limit",
+        ),
+        (endless(known()), SortMerge, "the right side has no end"),
+        (
+            Known {
+                pool: Some(2 * MB),
+                ..known()
+            },
+            Broadcast,
+            "right side indexed about 1.0 MB, within the 1.0 MB it may have of the memory pool",
         ),
         (
-            StrategyOption::Auto,
-            Some(2 * mb + 1),
+            Known {
+                pool: Some(2 * MB - 1),
+                ..known()
+            },
             SortMerge,
-            "right side about 2.0 MB, above asof.broadcast_threshold = 2.0 MB",
+            "right side indexed about 1.0 MB, above the 1024.0 KB it may have of the memory pool",
         ),
         (
-            StrategyOption::Auto,
-            None,
+            Known {
+                pool: Some(4 * MB),
+                joins: 4,
+                ..known()
+            },
+            SortMerge,
+            "right side indexed about 1.0 MB, above the 512.0 KB it may have of the memory pool",
+        ),
+        (
+            Known {
+                pool: Some(MB),
+                ..with_right(None)
+            },
             SortMerge,
             "the size of the right side is not known",
         ),
         (
-            StrategyOption::Broadcast,
-            Some(9 * mb),
+            Known {
+                pool: Some(1),
+                threshold,
+                ..known()
+            },
             Broadcast,
-            "asof.strategy = broadcast",
+            "right side indexed about 1.0 MB, within asof.broadcast_threshold = 2.0 MB",
         ),
         (
-            StrategyOption::Broadcast,
-            None,
+            Known {
+                threshold,
+                ..with_right(Some(2 * MB))
+            },
             Broadcast,
-            "asof.strategy = broadcast",
+            "right side indexed about 2.0 MB, within asof.broadcast_threshold = 2.0 MB",
         ),
         (
-            StrategyOption::SortMerge,
-            Some(1),
+            Known {
+                threshold,
+                ..with_right(Some(2 * MB + 1))
+            },
             SortMerge,
-            "asof.strategy = sort_merge",
+            "right side indexed about 2.0 MB, above asof.broadcast_threshold = 2.0 MB",
+        ),
+        (
+            Known {
+                threshold,
+                may_index_left: true,
+                ..with_right(Some(2 * MB + 1))
+            },
+            BroadcastLeft,
+            "left side indexed about 1.0 MB, within asof.broadcast_threshold = 2.0 MB",
+        ),
+        (
+            Known {
+                threshold,
+                ..with_right(None)
+            },
+            SortMerge,
+            "the size of the right side is not known",
         ),
     ];
-    for (strategy, right_bytes, expected, reason) in table {
+    for (known, expected, reason) in table {
+        assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_done() {
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
+    let table = [
+        (StrategyOption::Broadcast, true, Broadcast),
+        (StrategyOption::BroadcastLeft, true, BroadcastLeft),
+        (StrategyOption::BroadcastLeft, false, Broadcast),
+        (StrategyOption::SortMerge, true, SortMerge),
+    ];
+    for (strategy, may_index_left, expected) in table {
         let known = Known {
             strategy,
-            threshold: 2 * mb,
-            right_bytes,
+            may_index_left,
+            ..endless(known())
         };
-        assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
+        assert_eq!(select(&known).0, expected, "{known:?}");
+    }
+}
+
+#[test]
+fn the_cheaper_side_is_indexed() {
+    use AsOfStrategy::{Broadcast, BroadcastLeft};
+    let million = 1_000_000;
+    let in_order = |known: Known| Known {
+        right_in_order: true,
+        ..known
+    };
+    let table = [
+        (with_rows(10_000, 40 * million), BroadcastLeft),
+        (in_order(with_rows(10_000, 40 * million)), BroadcastLeft),
+        (with_rows(5 * million, 20 * million), Broadcast),
+        (
+            in_order(with_rows(5 * million, 20 * million)),
+            BroadcastLeft,
+        ),
+        (with_rows(20 * million, 100_000), Broadcast),
+        (in_order(with_rows(20 * million, million)), Broadcast),
+        (
+            Known {
+                may_index_left: false,
+                ..with_rows(10, million)
+            },
+            Broadcast,
+        ),
+    ];
+    for (known, expected) in table {
+        assert_eq!(select(&known).0, expected, "{known:?}");
     }
 }

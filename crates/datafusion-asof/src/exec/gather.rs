@@ -1,0 +1,176 @@
+//! Columns of right rows that are kept in many batches.
+//!
+//! An index knows all its batches before the first match: [`Fixed`] looks at those of a column
+//! of fixed width once, and then gathers value by value. Everything else is left to arrow.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, downcast_primitive};
+use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::compute::interleave;
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{HashMap, Result, exec_datafusion_err};
+
+use crate::kernel::rows::RowId;
+
+/// Right rows that matches can be fetched from.
+pub(super) trait RightRows {
+    /// The values of some rows in some of the kept columns, NULL where there is no row.
+    fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>>;
+}
+
+/// Batches that all are known before the first match.
+pub(super) struct KeptBatches {
+    batches: Vec<RecordBatch>,
+    /// By kept column; `None` where values differ in width.
+    fixed: Vec<Option<Box<dyn Gather>>>,
+    nulls: Vec<ArrayRef>,
+}
+
+impl KeptBatches {
+    /// `nulls` is one NULL for each column.
+    pub(super) fn new(batches: Vec<RecordBatch>, nulls: &[ArrayRef]) -> Self {
+        let fixed = nulls.iter().enumerate();
+        let fixed = fixed.map(|(column, null)| fixed_width(&batches, column, null));
+        Self {
+            fixed: fixed.collect(),
+            nulls: nulls.to_vec(),
+            batches,
+        }
+    }
+
+    pub(super) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+}
+
+impl RightRows for KeptBatches {
+    fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
+        let others = columns.iter().copied();
+        let others: Vec<usize> = others.filter(|c| self.fixed[*c].is_none()).collect();
+        let batch = |number: u32| self.batches.get(number as usize);
+        let mut others = gather(&self.nulls, &others, rows, batch)?.into_iter();
+        let gathered = columns.iter().map(|column| match &self.fixed[*column] {
+            Some(fixed) => fixed.gather(rows),
+            None => others
+                .next()
+                .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
+        });
+        gathered.collect()
+    }
+}
+
+/// A column of many batches.
+trait Gather: Send + Sync {
+    /// The values of some rows, NULL where there is no row.
+    fn gather(&self, rows: &[RowId]) -> Result<ArrayRef>;
+}
+
+/// The given column of `batches` if its values are of fixed width; `null` is one of them.
+fn fixed_width(batches: &[RecordBatch], column: usize, null: &ArrayRef) -> Option<Box<dyn Gather>> {
+    macro_rules! fixed {
+        ($t:ty) => {
+            Some(Box::new(Fixed::<$t>::new(batches, column, null)))
+        };
+    }
+    downcast_primitive! {
+        null.data_type() => (fixed),
+        _ => None
+    }
+}
+
+/// Values of one width.
+struct Fixed<T: ArrowPrimitiveType> {
+    data_type: DataType,
+    values: Vec<ScalarBuffer<T::Native>>,
+    /// Empty if no value is NULL.
+    nulls: Vec<Option<NullBuffer>>,
+}
+
+impl<T: ArrowPrimitiveType> Fixed<T> {
+    fn new(batches: &[RecordBatch], column: usize, null: &ArrayRef) -> Self {
+        let arrays = || batches.iter().map(|batch| batch.column(column));
+        let has_nulls = arrays().any(|array| array.null_count() > 0);
+        Self {
+            data_type: null.data_type().clone(),
+            values: arrays()
+                .map(|a| a.as_primitive::<T>().values().clone())
+                .collect(),
+            nulls: match has_nulls {
+                true => arrays().map(|array| array.nulls().cloned()).collect(),
+                false => vec![],
+            },
+        }
+    }
+}
+
+impl<T: ArrowPrimitiveType> Gather for Fixed<T> {
+    fn gather(&self, rows: &[RowId]) -> Result<ArrayRef> {
+        let value = |row: &RowId| match row.is_some() {
+            true => self.values[row.batch as usize][row.row as usize],
+            false => T::Native::default(),
+        };
+        let values: ScalarBuffer<T::Native> = rows.iter().map(value).collect();
+        let is_valid = |row: &RowId| {
+            let nulls = |batch: &Option<NullBuffer>| {
+                let nulls = batch.as_ref();
+                nulls.is_none_or(|nulls| nulls.is_valid(row.row as usize))
+            };
+            row.is_some() && self.nulls.get(row.batch as usize).is_none_or(nulls)
+        };
+        let valid = match self.nulls.is_empty() && rows.iter().all(|row| row.is_some()) {
+            true => None,
+            false => {
+                let valid = BooleanBuffer::collect_bool(rows.len(), |at| is_valid(&rows[at]));
+                Some(NullBuffer::new(valid)).filter(|valid| valid.null_count() > 0)
+            }
+        };
+        let array = PrimitiveArray::<T>::try_new(values, valid)?;
+        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+    }
+}
+
+/// For each of `columns`, kept right columns, the values of the given rows; `nulls`, one for
+/// each kept column, stand in for no row.
+pub(super) fn gather<'a>(
+    nulls: &[ArrayRef],
+    columns: &[usize],
+    rows: &[RowId],
+    batch: impl Fn(u32) -> Option<&'a RecordBatch>,
+) -> Result<Vec<ArrayRef>> {
+    if columns.is_empty() {
+        return Ok(vec![]);
+    }
+    // Source 0 is the NULL row, then each batch in the order of first use.
+    let mut sources: Vec<&RecordBatch> = vec![];
+    let mut source_of: HashMap<u32, usize> = HashMap::new();
+    let mut latest = (u32::MAX, 0);
+    let mut indices = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.batch != latest.0 {
+            latest = match source_of.get(&row.batch) {
+                Some(source) => (row.batch, *source),
+                None => match row.is_some().then(|| batch(row.batch)).flatten() {
+                    Some(found) => {
+                        sources.push(found);
+                        source_of.insert(row.batch, sources.len());
+                        (row.batch, sources.len())
+                    }
+                    None => (u32::MAX, 0),
+                },
+            };
+        }
+        let at = if latest.1 == 0 { 0 } else { row.row as usize };
+        indices.push((latest.1, at));
+    }
+    let column = |column: &usize| {
+        let null: &dyn Array = &nulls[*column];
+        let arrays: Vec<&dyn Array> = [null]
+            .into_iter()
+            .chain(sources.iter().map(|source| source.column(*column).as_ref()))
+            .collect();
+        Ok(interleave(&arrays, &indices)?)
+    };
+    columns.iter().map(column).collect()
+}
