@@ -229,6 +229,7 @@ impl Build {
                 reservation: Arc::clone(&self.reservation),
                 kept: vec![],
                 kept_rows: 0,
+                kept_bytes: 0,
                 held: 0,
             };
             readers.spawn(async move { Ok((partition, stream.read(input).await?)) });
@@ -286,6 +287,7 @@ struct RightStream {
     candidates: Candidates,
     kept: Vec<RecordBatch>,
     kept_rows: usize,
+    kept_bytes: usize,
     metrics: BuildMetrics,
     reservation: Arc<MemoryReservation>,
     held: usize,
@@ -330,6 +332,7 @@ impl RightStream {
             false => rows,
         };
         self.kept_rows += rows.num_rows();
+        self.kept_bytes += kept_size(&rows);
         self.kept.push(rows);
         if self.kept_rows > 2 * self.candidates.live() + IN_VAIN {
             self.copy_together()?;
@@ -347,6 +350,7 @@ impl RightStream {
         })?;
         self.kept = vec![self.matching.kept_batch(columns, rows.len())?];
         self.kept_rows = rows.len();
+        self.kept_bytes = self.kept.iter().map(kept_size).sum();
         let mut row = 0..;
         self.candidates.relocate(|_| RowId {
             batch: 0,
@@ -356,8 +360,7 @@ impl RightStream {
     }
 
     fn account(&mut self) -> Result<()> {
-        let kept: usize = self.kept.iter().map(kept_size).sum();
-        let held = kept + self.candidates.size();
+        let held = self.kept_bytes + self.candidates.size();
         match held.checked_sub(self.held) {
             Some(more) => self.reservation.try_grow(more)?,
             None => self.reservation.shrink(self.held - held),

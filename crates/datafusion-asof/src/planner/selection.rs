@@ -100,15 +100,15 @@ struct Size {
 /// between the indexes is made by. Only their ratios matter.
 mod cost {
     /// To read a row into an index, in time order and not.
-    pub(super) const INDEX_IN_ORDER: f64 = 25.0;
-    pub(super) const INDEX: f64 = 45.0;
+    pub(super) const INDEX_IN_ORDER: f64 = 35.0;
+    pub(super) const INDEX: f64 = 60.0;
     /// To look a left row up in an index of the right.
     pub(super) const PROBE: f64 = 60.0;
     /// To offer a right row to an index of the left, in time order, and not: that
     /// depends on what the cache holds of the index.
-    pub(super) const OFFER_IN_ORDER: f64 = 15.0;
+    pub(super) const OFFER_IN_ORDER: f64 = 30.0;
     pub(super) const OFFER_CACHED: f64 = 30.0;
-    pub(super) const OFFER: f64 = 120.0;
+    pub(super) const OFFER: f64 = 400.0;
     /// Left rows of which an index stays in the cache.
     pub(super) const CACHED: usize = 100_000;
     /// To give a left row of an index its match.

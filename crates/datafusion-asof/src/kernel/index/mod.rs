@@ -109,3 +109,6 @@ impl SideIndex {
         &self.class_of_value
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,7 +194,7 @@ impl Probe<'_> {
                 counts.no_key += 1;
                 continue;
             }
-            asking.push((row, stretch.clone()));
+            asking.push((row as u32, stretch.start as u32..stretch.end as u32));
             queries.push(Query {
                 time: time(row),
                 start: stretch.start as u32,
@@ -206,6 +206,7 @@ impl Probe<'_> {
         let mut open = vec![];
         let decides = accept.is_some() || !self.limits.is_empty();
         for ((row, stretch), query) in asking.into_iter().zip(&queries) {
+            let (row, stretch) = (row as usize, stretch.start as usize..stretch.end as usize);
             let (time, point) = (query.time, query.start as usize);
             let Some(nearest) = self.nearest(line.times, stretch.clone(), time, point) else {
                 counts.wrong_side += 1;

@@ -4,7 +4,7 @@
 //!
 //! A binary search in a list of millions waits for memory at every step. Here every 16th
 //! time, every 256th, every 4096th and so on is kept apart as well: the few of the last kind
-//! stay in cache and are searched first, then the sixteen of each finer kind that are left.
+//! stay in cache and are searched first, then the fifteen of each finer kind that are left.
 //! Three waits, whatever the length, and none of them depends on how times are spread, as an
 //! interpolation would.
 //!
@@ -30,6 +30,8 @@ use datafusion::arrow::datatypes::ArrowNativeType;
 
 const FAN_OUT_BITS: u32 = 4;
 const FAN_OUT: usize = 1 << FAN_OUT_BITS;
+/// Times, or samples of a level, between two samples of the next.
+const MOST: usize = FAN_OUT - 1;
 const LEVELS: usize = 4;
 
 /// Times, ascending within each stretch that is searched.
@@ -110,8 +112,8 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         start + count(&self.times[start..], end - start, precedes)
     }
 
-    /// The part of a stretch, no longer than the samples of a level are apart, in which the
-    /// first position that does not precede is; it may also be the end of that part.
+    /// The part of a stretch between two samples of a level in which the first position that
+    /// does not precede is; it may also be the end of that part.
     #[inline]
     fn narrow(
         &self,
@@ -121,7 +123,8 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
     ) -> Range<usize> {
         let Range { mut start, mut end } = stretch;
         let bits = FAN_OUT_BITS * (level as u32 + 1);
-        if end - start <= 1 << bits {
+        // Few enough for the next finer level.
+        if end - start <= MOST << (bits - FAN_OUT_BITS) {
             return start..end;
         }
         // The samples that stand for positions of the stretch.
@@ -158,7 +161,7 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
     }
 }
 
-/// How many of the first `len` times, sixteen at most, precede: a binary search in steps that
+/// How many of the first `len` times, fifteen at most, precede: a binary search in steps that
 /// are always the same, without a branch.
 #[inline]
 fn count<T: Copy>(times: &[T], len: usize, precedes: impl Fn(T) -> bool) -> usize {
@@ -166,10 +169,13 @@ fn count<T: Copy>(times: &[T], len: usize, precedes: impl Fn(T) -> bool) -> usiz
         return times[..len].partition_point(|time| precedes(*time));
     };
     let mut before = 0;
-    for step in [8, 4, 2, 1, 1] {
+    for step in [8, 4, 2, 1] {
         let next = before + step;
         let passes = (next <= len) & precedes(times[(next - 1) % FAN_OUT]);
         before += step * usize::from(passes);
     }
     before
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,10 +168,8 @@ fn the_cheaper_side_is_indexed() {
         (with_rows(10_000, 40 * million), BroadcastLeft),
         (in_order(with_rows(10_000, 40 * million)), BroadcastLeft),
         (with_rows(5 * million, 20 * million), Broadcast),
-        (
-            in_order(with_rows(5 * million, 20 * million)),
-            BroadcastLeft,
-        ),
+        (in_order(with_rows(million, 20 * million)), BroadcastLeft),
+        (in_order(with_rows(5 * million, 20 * million)), Broadcast),
         (with_rows(20 * million, 100_000), Broadcast),
         (in_order(with_rows(20 * million, million)), Broadcast),
         (

@@ -1,0 +1,224 @@
+//! Indexes of many rows against plain sorting and plain loops: hot keys and rare ones, many
+//! parts, batches out of order.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, StringViewArray};
+use datafusion::arrow::datatypes::DataType;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::kernel::domain::TimeDomain;
+use crate::kernel::ordinals::KeyType;
+use crate::kernel::rows::RowId;
+use crate::spec::{MatchOp, Side};
+
+/// A row as the tests see it; `place` is unique.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    key: Option<usize>,
+    time: Option<i64>,
+    place: u64,
+}
+
+fn spec(side: Side, op: MatchOp) -> IndexSpec {
+    IndexSpec {
+        side,
+        domain: TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one line"),
+        keys: vec![KeyType {
+            data_type: DataType::Utf8View,
+            null_equals_null: false,
+        }],
+        ties: vec![],
+        bounds: vec![],
+        op,
+    }
+}
+
+fn columns(rows: &[Row]) -> (ArrayRef, ArrayRef) {
+    // Some keys are longer than a view holds itself.
+    let name = |key: usize| match key % 3 {
+        0 => format!("a key of many letters {key}"),
+        _ => format!("k{key}"),
+    };
+    let keys = rows.iter().map(|row| row.key.map(name));
+    let keys: StringViewArray = keys.collect();
+    let times: Int64Array = rows.iter().map(|row| row.time).collect();
+    (Arc::new(keys), Arc::new(times))
+}
+
+/// The index of parts of batches, and the rows of its batches in its own order.
+fn index(spec: &IndexSpec, parts: &[Vec<Vec<Row>>]) -> (SideIndex, Vec<Vec<Row>>) {
+    let collected = parts.iter().map(|batches| {
+        let mut part = IndexPart::try_new(spec).expect("a part");
+        for rows in batches {
+            let (keys, time) = columns(rows);
+            let places = rows.iter().map(|row| row.place).collect();
+            let batch = IndexBatch {
+                keys: &[keys],
+                time: &time,
+                places: Places::new(places),
+                mask: None,
+                ties: &[],
+                bounds: &[],
+                own_values: &[],
+            };
+            part.push(&batch).expect("a batch");
+        }
+        part
+    });
+    let IndexPlan::I64(plan) = IndexPlan::try_new(collected.collect()).expect("a plan") else {
+        unreachable!("integers are on the narrow line");
+    };
+    let order = plan.batches().iter();
+    let batches = order
+        .map(|(part, batch)| parts[*part][*batch].clone())
+        .collect();
+    let (layout, jobs) = plan.into_jobs();
+    let scattered = jobs.into_iter().map(|job| layout.scatter(job)).collect();
+    let (sharded, jobs) = Sharded::new(layout, scattered);
+    let shards = jobs.into_iter().map(|shard| sharded.order(shard)).collect();
+    (sharded.finish(shards), batches)
+}
+
+/// `keys` of which the first is hot; a few rows have no key or no time.
+fn rows(dice: &mut StdRng, (count, keys): (usize, usize), in_order: bool) -> Vec<Row> {
+    let mut times: Vec<i64> = (0..count).map(|_| dice.random_range(0..100_000)).collect();
+    if in_order {
+        times.sort_unstable();
+    }
+    let row = |(time, place): (i64, u64)| Row {
+        key: match dice.random_range(0..100) {
+            0 => None,
+            1..80 => Some(0),
+            _ => Some(dice.random_range(0..keys)),
+        },
+        time: Some(time).filter(|_| dice.random_range(0..100) > 0),
+        place,
+    };
+    times.into_iter().zip(0..).map(row).collect()
+}
+
+/// The rows in batches, dealt to parts; with `mixed` some batches are not in order.
+fn dealt(dice: &mut StdRng, mut rows: Vec<Row>, mixed: bool) -> Vec<Vec<Vec<Row>>> {
+    let mut parts = vec![vec![]; 3];
+    if mixed {
+        let at = rows.len() / 2;
+        rows.swap(at, at + 1);
+    }
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(dice.random_range(1..5_000)));
+        parts[dice.random_range(0..3)].push(std::mem::replace(&mut rows, rest));
+    }
+    parts
+}
+
+/// For each left row the place of its match, by sorting.
+fn expected(left: &[Row], right: &[Row], op: MatchOp) -> Vec<Option<u64>> {
+    let mut lists: Vec<Vec<(i64, u64)>> = vec![];
+    for row in right {
+        if let (Some(key), Some(time)) = (row.key, row.time) {
+            lists.resize(lists.len().max(key + 1), vec![]);
+            lists[key].push((time, row.place));
+        }
+    }
+    for list in &mut lists {
+        list.sort_unstable();
+    }
+    let find = |row: &Row| {
+        let (list, time) = (lists.get(row.key?)?, row.time?);
+        let at = |keep: fn(&i64, &i64) -> bool| list.partition_point(|(t, _)| keep(t, &time));
+        let found = match op {
+            MatchOp::GtEq => at(|t, l| t <= l).checked_sub(1)?,
+            MatchOp::Gt => at(|t, l| t < l).checked_sub(1)?,
+            MatchOp::LtEq => at(|t, l| t < l),
+            MatchOp::Lt => at(|t, l| t <= l),
+            MatchOp::Nearest => return None,
+        };
+        list.get(found).map(|(_, place)| *place)
+    };
+    left.iter().map(find).collect()
+}
+
+fn place(batches: &[Vec<Row>], id: RowId) -> Option<u64> {
+    let of = |id: RowId| batches[id.batch as usize][id.row as usize].place;
+    id.is_some().then(|| of(id))
+}
+
+const OPS: [MatchOp; 4] = [MatchOp::GtEq, MatchOp::Gt, MatchOp::LtEq, MatchOp::Lt];
+
+#[test]
+fn an_index_of_the_right_finds_what_sorting_finds() {
+    let dice = &mut StdRng::seed_from_u64(11);
+    for (in_order, mixed) in [(true, false), (false, false), (false, true)] {
+        let right = rows(dice, (300_000, 40), in_order);
+        let left = rows(dice, (5_000, 50), false);
+        let parts = dealt(dice, right.clone(), mixed);
+        for op in OPS {
+            let (index, batches) = index(&spec(Side::Right, op), &parts);
+            let (keys, time) = columns(&left);
+            let batch = LeftBatch {
+                keys: &[keys],
+                time: &time,
+                mask: None,
+                bounds: &[],
+            };
+            let search = Search {
+                op,
+                tolerance: None,
+            };
+            let found = index.probe(&batch, search, None).expect("matches");
+            let found: Vec<_> = found.rows.iter().map(|id| place(&batches, *id)).collect();
+            assert_eq!(
+                found,
+                expected(&left, &right, op),
+                "{op:?}, {in_order}, {mixed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_index_of_the_left_finds_the_same() {
+    let dice = &mut StdRng::seed_from_u64(13);
+    for (in_order, mixed) in [(true, false), (false, false), (false, true)] {
+        let right = rows(dice, (60_000, 50), in_order);
+        let left = rows(dice, (150_000, 40), in_order);
+        let left_parts = dealt(dice, left, false);
+        let right_parts = dealt(dice, right.clone(), mixed);
+        for op in OPS {
+            let (index, left) = index(&spec(Side::Left, op), &left_parts);
+            let left = left.concat();
+            let mut batches = vec![];
+            let candidates = right_parts.iter().map(|part| {
+                let mut candidates = Candidates::new(&index, op);
+                for rows in part {
+                    let (keys, time) = columns(rows);
+                    let places = rows.iter().map(|row| row.place).collect();
+                    let offer = Offer {
+                        keys: &[keys],
+                        time: &time,
+                        mask: None,
+                        places: &Places::new(places),
+                        number: batches.len() as u32,
+                    };
+                    let won = candidates.offer(&index, &offer).expect("an offer");
+                    let kept = won.iter().map(|row| rows[*row as usize]);
+                    batches.push(kept.collect::<Vec<_>>());
+                    candidates.kept_alone();
+                }
+                candidates
+            });
+            let candidates = candidates.collect();
+            let rows = (left.len(), Hopeless::default());
+            let choices = Choices::of(&index, candidates, None, rows).expect("choices");
+            let found: Vec<_> = choices.rows.iter().map(|id| place(&batches, *id)).collect();
+            assert_eq!(
+                found,
+                expected(&left, &right, op),
+                "{op:?}, {in_order}, {mixed}"
+            );
+        }
+    }
+}
