@@ -15,6 +15,7 @@ class Options:
     engines: tuple[str, ...]
     modes: tuple[str, ...]
     repetitions: int
+    warm_up: bool
     scale: float
     timeout: float
     cpus: str
@@ -54,7 +55,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         metavar="A,B",
         help=f"of {', '.join(MODES)} (default: all)",
     )
-    parser.add_argument("--repetitions", type=_positive(int), default=5, metavar="N", help="after a warm-up (5)")
+    parser.add_argument("--repetitions", type=_positive(int), default=5, metavar="N", help="runs of each engine (5)")
+    parser.add_argument(
+        "--no-warm-up",
+        dest="warm_up",
+        action="store_false",
+        help="keep the first run too: for trials that take long",
+    )
     parser.add_argument("--scale", type=_positive(float), default=1.0, metavar="F", help="times the rows (1)")
     parser.add_argument("--timeout", type=_positive(float), default=120.0, metavar="S", help="of one run (120)")
     parser.add_argument("--cpus", type=_cpu_list, default="0,1", metavar="A,B", help="cores, a thread each (0,1)")

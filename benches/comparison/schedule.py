@@ -25,8 +25,9 @@ class Round:
 
     def runs(self) -> Iterator[Run]:
         engines = [ENGINES[name] for name in self.options.engines if self.mode in ENGINES[name].starts]
-        # The first repetition warms the file cache, and is not kept unless it fails.
-        for repetition in range(self.options.repetitions + 1):
+        # Repetition 0 warms the file cache, and is not kept unless it fails.
+        first = 0 if self.options.warm_up else 1
+        for repetition in range(first, self.options.repetitions + 1):
             for engine in list(engines):
                 run = self._run(engine, repetition)
                 _tell(run)
