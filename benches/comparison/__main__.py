@@ -14,6 +14,10 @@ def main() -> int:
         # Written after each workload, so that a run that is stopped leaves what it has.
         results.replace(list(turn.runs()))
         (results.directory / "table.md").write_text(table.report(results))
+    # Imported last: what it loads would count as memory of the processes that are started after it.
+    from . import chart
+
+    chart.draw(results)
     print(f"written to {results.directory}", file=sys.stderr)
     wrong = agreement.disagreeing(results.runs)
     for run in wrong:

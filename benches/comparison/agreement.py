@@ -4,8 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
-from .engines import ENGINES
-from .engines.engine import BASELINE
+from .engines import BASELINE, ENGINES
 from .job import Answer
 from .run import Run
 

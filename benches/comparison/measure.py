@@ -1,5 +1,6 @@
 """Runs one process on the chosen cores, and tells what it took."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -83,14 +84,12 @@ def _wait(pid: int, deadline: float) -> tuple[str | None, int, resource.struct_r
 
 
 def _kill(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _available_kb() -> int:
-    with open("/proc/meminfo") as info:
+    with Path("/proc/meminfo").open() as info:
         for line in info:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1])
@@ -99,4 +98,4 @@ def _available_kb() -> int:
 
 def _last_line(file: Path) -> str:
     lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "nothing on stderr"
+    return lines[-1][:100] if lines else "nothing on stderr"

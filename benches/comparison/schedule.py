@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import data, measure, places
@@ -48,17 +48,16 @@ class Round:
         run = Run(self.workload, self.mode, engine.name, repetition=repetition)
         refusal = engine.refusal(job.workload())
         if refusal:
-            return Run(*run.cell, failure=f"n/a: {refusal}")
+            return replace(run, failure=f"n/a: {refusal}")
         start = engine.starts[self.mode]
         measured = measure.run(
             measure.Command(start.command(job), environment(job), self.options.cpus, self.options.timeout)
         )
         if measured.failure:
-            return Run(*run.cell, failure=measured.failure)
+            return replace(run, failure=measured.failure)
         reply = start.reply(job, measured.output)
-        return Run(
-            *run.cell,
-            repetition=repetition,
+        return replace(
+            run,
             seconds=reply.seconds,
             process_seconds=measured.process_seconds,
             cpu_seconds=measured.cpu_seconds,

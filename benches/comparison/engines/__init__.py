@@ -5,6 +5,8 @@ from . import memory, shell
 from .engine import BASELINE, OURS, PEER, Engine
 from .python import peer
 
+__all__ = ["BASELINE", "ENGINES", "MAIN", "OURS", "PEER", "Engine"]
+
 # The one that the others are compared to.
 MAIN = Engine("asof", "asof", OURS, {**shell.asof("auto"), MEMORY: memory.START})
 

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use benches::memory;
@@ -32,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let frame = ctx
             .read_parquet(file, ParquetReadOptions::default())
             .await?;
-        let schema = frame.schema().inner().clone();
+        let schema = Arc::clone(frame.schema().inner());
         let partitions = frame.collect_partitioned().await?;
         memory::register(&ctx, table, schema, partitions)?;
     }
