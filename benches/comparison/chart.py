@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from . import workload
 from .engines import BASELINE, ENGINES, MAIN, PEER
@@ -65,7 +66,8 @@ def _bars_of(axis: Axes, summary: Summary, names: list[str]) -> None:
     width = 0.84 / len(engines)
     for number, engine in enumerate(engines):
         places = [place - 0.42 + (number + 0.5) * width for place in range(len(names))]
-        axis.bar(places, _medians(summary, engine, names), width * 0.92, color=COLOURS[engine], label=_label(engine))
+        medians = _medians(summary, engine, names)
+        axis.bar(places, medians, width * 0.92, color=COLOURS[engine], label=_label(engine))
         for place, name in zip(places, names, strict=True):
             cell = summary.cell(name, engine)
             if cell and not cell.counts:
@@ -78,6 +80,9 @@ def _bars_of(axis: Axes, summary: Summary, names: list[str]) -> None:
             ends = [place + 0.46 for place in range(len(names))]
             axis.hlines(medians, starts, ends, color=COLOURS[engine], linestyle=style, label=_label(engine))
     _seconds(axis)
+    # On a log scale bars have no natural foot: half of the least leaves every bar visible.
+    medians = [median for engine in summary.engines() for median in _medians(summary, engine, names)]
+    axis.set_ylim(bottom=min((median for median in medians if not math.isnan(median)), default=1) / 2)
 
 
 def _curves(summary: Summary, scale: float) -> Figure:
@@ -86,10 +91,13 @@ def _curves(summary: Summary, scale: float) -> Figure:
         names = [f"curve_{size}m_{order}" for size in workload.CURVE_MILLIONS]
         rows = [size * 1e6 * scale for size in workload.CURVE_MILLIONS]
         for engine in _shown(summary):
+            medians = _medians(summary, engine, names)
+            if all(math.isnan(median) for median in medians):
+                continue
             baseline = ENGINES[engine].role == BASELINE
             axis.plot(
                 rows,
-                _medians(summary, engine, names),
+                medians,
                 color=COLOURS[engine],
                 label=_label(engine),
                 linestyle="--" if baseline else "-",
@@ -109,6 +117,7 @@ def _seconds(axis: Axes) -> None:
     axis.set_yscale("log")
     axis.set_ylabel("seconds, median")
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(axis="y", which="both", color="#eeeeee")
     axis.set_axisbelow(True)
 
