@@ -7,7 +7,8 @@ In reading order:
 * `engines` lists who is compared and how one run of each is started; `sql` has the queries.
 * `job` is what is asked of an engine and what it replies, `run` what is kept of it.
 * `worker` is the process in which a Python peer of `peers` answers.
-* `measure` runs one process, `schedule` all of them in turn.
+* `measure` runs one process, `schedule` all of them in turn, `alone` sees that nothing else does;
+  `copied` reads back what a process wrote.
 * `agreement` compares the answers, `results` keeps every run.
 * `statistics`, `table` and `chart` make the report.
 """

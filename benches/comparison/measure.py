@@ -57,7 +57,7 @@ def run(command: Command) -> Measured:
     # Reaped by wait4 already, which Popen does not know.
     process.returncode = os.waitstatus_to_exitcode(status)
     if failure is None and process.returncode != 0:
-        failure = f"exit code {process.returncode}: {_last_line(stderr)}"
+        failure = f"exit code {process.returncode}: {last_line(stderr.read_text(errors='replace'))}"
     return Measured(
         failure=failure,
         output=stdout.read_text(errors="replace"),
@@ -96,6 +96,7 @@ def _available_kb() -> int:
     raise RuntimeError("/proc/meminfo has no MemAvailable: this needs Linux")
 
 
-def _last_line(file: Path) -> str:
-    lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
+def last_line(text: str) -> str:
+    """The one that says what went wrong, of a Python traceback and most others."""
+    lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1][:100] if lines else "nothing on stderr"

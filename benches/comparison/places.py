@@ -11,3 +11,4 @@ _TARGET = Path(os.environ["CARGO_TARGET_DIR"])
 BINARIES = _TARGET / "release"
 DATA = _TARGET / "compare" / "data"
 SCRATCH = _TARGET / "compare" / "scratch"
+LOCK = _TARGET / "compare" / "lock"

@@ -1,6 +1,5 @@
 """Runs engines in turn: every engine once, then every engine once more, and so on."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from . import data, measure, places
 from .engines import ENGINES, Engine
-from .job import COPY, Answer, Job, Reply
+from .job import COPY, Job, Reply
 from .options import Options
 from .run import Run
 
@@ -56,14 +55,15 @@ class Round:
         if measured.failure:
             return replace(run, failure=measured.failure)
         reply = start.reply(job, measured.output)
-        return replace(
+        run = replace(
             run,
             seconds=reply.seconds,
             process_seconds=measured.process_seconds,
             cpu_seconds=measured.cpu_seconds,
             peak_mb=measured.peak_mb,
-            answer=_copied(job) if self.mode == COPY else reply.answer,
+            answer=reply.answer,
         )
+        return _with_copied_answer(run, job) if self.mode == COPY else run
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -85,14 +85,13 @@ def rounds(options: Options) -> Iterator[Round]:
             yield Round(workload, directory, mode, options)
 
 
-def _copied(job: Job) -> Answer:
+def _with_copied_answer(run: Run, job: Job) -> Run:
     """What the file that was written holds, read back by a process that is not measured."""
     command = [sys.executable, "-m", "comparison.copied", job.to_json()]
-    done = subprocess.run(command, cwd=places.BENCHES, check=True, capture_output=True, text=True)
-    output = Path(job.output)
-    # Spark writes a directory.
-    shutil.rmtree(output) if output.is_dir() else output.unlink()
-    return Reply.from_json(done.stdout).answer
+    done = subprocess.run(command, cwd=places.BENCHES, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        return replace(run, failure=f"wrote what cannot be read: {measure.last_line(done.stderr)}")
+    return replace(run, answer=Reply.from_json(done.stdout).answer)
 
 
 def _tell(run: Run) -> None:

@@ -11,7 +11,10 @@ from .job import Job, Reply
 
 
 def main() -> None:
-    peer = importlib.import_module(f"comparison.peers.{sys.argv[1]}")
+    try:
+        peer = importlib.import_module(f"comparison.peers.{sys.argv[1]}")
+    except ImportError as error:
+        sys.exit(f"not available: {error}")
     with peer.opened(Job.from_json(sys.argv[2])) as query:
         start = time.perf_counter()
         answer = query()
