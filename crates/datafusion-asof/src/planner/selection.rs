@@ -106,13 +106,15 @@ mod cost {
     pub(super) const PROBE: f64 = 60.0;
     /// To offer a right row to an index of the left, in time order, and not: that
     /// depends on what the cache holds of the index.
-    pub(super) const OFFER_IN_ORDER: f64 = 30.0;
+    pub(super) const OFFER_IN_ORDER: f64 = 20.0;
     pub(super) const OFFER_CACHED: f64 = 30.0;
     pub(super) const OFFER: f64 = 400.0;
     /// Left rows of which an index stays in the cache.
     pub(super) const CACHED: usize = 100_000;
     /// To give a left row of an index its match.
     pub(super) const CHOOSE: f64 = 40.0;
+    /// To hold a byte that was not held before.
+    pub(super) const HELD_BYTE: f64 = 0.3;
 }
 
 /// The strategy and the reason for it.
@@ -201,8 +203,11 @@ fn left_is_cheaper(known: &Known) -> bool {
         true => cost::INDEX_IN_ORDER,
         false => cost::INDEX,
     };
+    let held = |side: Size| side.bytes.unwrap_or(0) as f64 * cost::HELD_BYTE;
     let (left, right) = (left as f64, right as f64);
-    left * (cost::INDEX + cost::CHOOSE) + right * offer < right * index_right + left * cost::PROBE
+    let by_left = left * (cost::INDEX + cost::CHOOSE) + held(known.left) + right * offer;
+    let by_right = right * index_right + held(known.right) + left * cost::PROBE;
+    by_left < by_right
 }
 
 fn size(bytes: usize) -> String {

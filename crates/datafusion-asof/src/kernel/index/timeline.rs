@@ -161,20 +161,16 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
     }
 }
 
-/// How many of the first `len` times, fifteen at most, precede: a binary search in steps that
-/// are always the same, without a branch.
+/// How many of the first `len` times, fifteen at most, precede: which quarter first and then
+/// where in it, without a branch and with as few waits for one comparison before another.
 #[inline]
 fn count<T: Copy>(times: &[T], len: usize, precedes: impl Fn(T) -> bool) -> usize {
     let Some(times) = times.first_chunk::<FAN_OUT>() else {
         return times[..len].partition_point(|time| precedes(*time));
     };
-    let mut before = 0;
-    for step in [8, 4, 2, 1] {
-        let next = before + step;
-        let passes = (next <= len) & precedes(times[(next - 1) % FAN_OUT]);
-        before += step * usize::from(passes);
-    }
-    before
+    let passes = |at: usize| usize::from((at < len) & precedes(times[at % FAN_OUT]));
+    let before = 4 * (passes(3) + passes(7) + passes(11));
+    before + passes(before) + passes(before + 1) + passes(before + 2)
 }
 
 #[cfg(test)]

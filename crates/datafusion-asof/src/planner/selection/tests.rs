@@ -31,6 +31,7 @@ fn with_right(bytes: Option<usize>) -> Known {
 fn with_rows(left: usize, right: usize) -> Known {
     let mut known = known();
     (known.left.rows, known.right.rows) = (Some(left), Some(right));
+    (known.left.bytes, known.right.bytes) = (Some(60 * left), Some(60 * right));
     known.may_index_left = true;
     known
 }
@@ -169,7 +170,11 @@ fn the_cheaper_side_is_indexed() {
         (in_order(with_rows(10_000, 40 * million)), BroadcastLeft),
         (with_rows(5 * million, 20 * million), Broadcast),
         (in_order(with_rows(million, 20 * million)), BroadcastLeft),
-        (in_order(with_rows(5 * million, 20 * million)), Broadcast),
+        (
+            in_order(with_rows(5 * million, 20 * million)),
+            BroadcastLeft,
+        ),
+        (in_order(with_rows(20 * million, 20 * million)), Broadcast),
         (with_rows(20 * million, 100_000), Broadcast),
         (in_order(with_rows(20 * million, million)), Broadcast),
         (
