@@ -1,19 +1,21 @@
 //! The physical operator and its drivers.
 //!
 //! ```text
-//! broadcast                          sort-merge
+//! broadcast, of either side          sort-merge
 //!
 //!    AsOfJoinExec                       AsOfJoinExec
 //!    ├── left, as it comes              ├── left:  same keys together, in time order
-//!    └── one partition                  └── right: same keys together, in time order
-//!        └── RowPlaceExec                   └── RowPlaceExec
-//!            └── right                          └── right
+//!    └── RowPlaceExec                   └── right: same keys together, in time order
+//!        └── right, as it comes             └── RowPlaceExec
+//!                                               └── right
 //! ```
 //!
 //! [`AsOfJoinExec`] states what it needs of its inputs and lets DataFusion add exchanges and
-//! sorts. [`indexed`] and [`sort_merge`] are thin drivers: they read batches, evaluate keys
-//! and times ([`matching`]) and further predicates ([`residual`]), let `kernel/` match row ids,
-//! and have [`output`] fetch payload, of the [`columns`] that someone reads.
+//! sorts. [`indexed`], [`left_side`] and [`sort_merge`] are thin drivers: they read batches,
+//! evaluate keys and times ([`matching`]) and further predicates ([`residual`]), let `kernel/`
+//! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
+//! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
+//! tasks ([`parallel`]), once for all partitions ([`shared_build`]).
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
