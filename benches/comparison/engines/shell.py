@@ -91,5 +91,5 @@ EQUI = Engine(
 )
 FORCED = [
     Engine(f"asof_{strategy}", f"asof, {strategy} forced", OURS, asof(strategy))
-    for strategy in ("broadcast", "sort_merge")
+    for strategy in ("broadcast", "broadcast_left", "sort_merge")
 ]

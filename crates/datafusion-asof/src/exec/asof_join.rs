@@ -133,7 +133,7 @@ impl AsOfJoinExec {
         if !has_row_place(&right) {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         }
-        let properties = properties(&left, &right, &matching)?;
+        let properties = properties(&left, &right, &matching, strategy)?;
         Ok(Self {
             left,
             right,
@@ -321,6 +321,7 @@ fn properties(
     left: &Arc<dyn ExecutionPlan>,
     right: &Arc<dyn ExecutionPlan>,
     matching: &Matching,
+    strategy: AsOfStrategy,
 ) -> Result<PlanProperties> {
     let join_type = matching.spec.join_type;
     let keeps_order = !join_type.keeps_unmatched_right();
@@ -352,7 +353,12 @@ fn properties(
     Ok(PlanProperties::new(
         orders,
         partitioning,
-        EmissionType::Incremental,
+        match (strategy, keeps_order) {
+            (AsOfStrategy::BroadcastLeft, _) => EmissionType::Final,
+            (_, true) => EmissionType::Incremental,
+            // Right rows that come out alone may have to wait for the end.
+            (_, false) => EmissionType::Both,
+        },
         left.boundedness(),
     ))
 }

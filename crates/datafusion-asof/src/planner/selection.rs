@@ -44,7 +44,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 left: size_of_side(join.left())?,
                 right: size_of_side(join.right())?,
                 right_in_order: join.right_in_time_order(),
-                may_index_left: join.allows(AsOfStrategy::BroadcastLeft),
+                allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             };
             let (strategy, reason) = select(&known);
             let chosen = join.with_strategy(strategy, reason)?;
@@ -84,7 +84,15 @@ struct Known {
     right: Size,
     /// Every partition of the right is in time order.
     right_in_order: bool,
-    may_index_left: bool,
+    /// [`AsOfJoinExec::allows`] it.
+    allows_left: bool,
+}
+
+impl Known {
+    /// A left side that is indexed waits for the end of the right.
+    fn may_index_left(&self) -> bool {
+        self.allows_left && !self.right.endless
+    }
 }
 
 /// One side.
@@ -122,7 +130,7 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
     use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
     match known.strategy {
         StrategyOption::Broadcast => return (Broadcast, "asof.strategy = broadcast".into()),
-        StrategyOption::BroadcastLeft if known.may_index_left => {
+        StrategyOption::BroadcastLeft if known.may_index_left() => {
             return (BroadcastLeft, "asof.strategy = broadcast_left".into());
         }
         StrategyOption::BroadcastLeft => {
@@ -133,7 +141,7 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
         StrategyOption::Auto => {}
     }
     let limit = limit(known);
-    let left = fit(known.left, limit.as_ref()).filter(|_| known.may_index_left);
+    let left = fit(known.left, limit.as_ref()).filter(|_| known.may_index_left());
     let right = fit(known.right, limit.as_ref());
     match (left, right) {
         (Some(left), None) => (BroadcastLeft, format!("left side {left}")),

@@ -18,7 +18,7 @@ fn known() -> Known {
         left: side,
         right: side,
         right_in_order: false,
-        may_index_left: false,
+        allows_left: false,
     }
 }
 
@@ -32,7 +32,7 @@ fn with_rows(left: usize, right: usize) -> Known {
     let mut known = known();
     (known.left.rows, known.right.rows) = (Some(left), Some(right));
     (known.left.bytes, known.right.bytes) = (Some(60 * left), Some(60 * right));
-    known.may_index_left = true;
+    known.allows_left = true;
     known
 }
 
@@ -57,6 +57,11 @@ fn whether_a_side_fits() {
             "right side of unknown size, memory pool without limit",
         ),
         (endless(known()), SortMerge, "the right side has no end"),
+        (
+            endless(with_rows(10, 1_000_000)),
+            SortMerge,
+            "the right side has no end",
+        ),
         (
             Known {
                 pool: Some(2 * MB),
@@ -118,7 +123,7 @@ fn whether_a_side_fits() {
         (
             Known {
                 threshold,
-                may_index_left: true,
+                allows_left: true,
                 ..with_right(Some(2 * MB + 1))
             },
             BroadcastLeft,
@@ -147,11 +152,11 @@ fn what_is_asked_for_is_done() {
         (StrategyOption::BroadcastLeft, false, Broadcast),
         (StrategyOption::SortMerge, true, SortMerge),
     ];
-    for (strategy, may_index_left, expected) in table {
+    for (strategy, allows_left, expected) in table {
         let known = Known {
             strategy,
-            may_index_left,
-            ..endless(known())
+            allows_left,
+            ..known()
         };
         assert_eq!(select(&known).0, expected, "{known:?}");
     }
@@ -179,7 +184,7 @@ fn the_cheaper_side_is_indexed() {
         (in_order(with_rows(20 * million, million)), Broadcast),
         (
             Known {
-                may_index_left: false,
+                allows_left: false,
                 ..with_rows(10, million)
             },
             Broadcast,
