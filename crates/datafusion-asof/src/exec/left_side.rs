@@ -221,8 +221,11 @@ impl Build {
         let mut readers = JoinSet::new();
         for partition in 0..self.right.output_partitioning().partition_count() {
             let input = self.right.execute(partition, Arc::clone(&self.context))?;
+            let candidates = Candidates::new(index, self.matching.spec.match_condition.op);
+            let held = candidates.size();
+            self.reservation.try_grow(held)?;
             let stream = RightStream {
-                candidates: Candidates::new(index, self.matching.spec.match_condition.op),
+                candidates,
                 index: Arc::clone(index),
                 matching: Arc::clone(&self.matching),
                 metrics: BuildMetrics::new(&self.metrics, partition),
@@ -230,7 +233,7 @@ impl Build {
                 kept: vec![],
                 kept_rows: 0,
                 kept_bytes: 0,
-                held: 0,
+                held,
             };
             readers.spawn(async move { Ok((partition, stream.read(input).await?)) });
         }

@@ -141,7 +141,10 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
         StrategyOption::Auto => {}
     }
     let limit = limit(known);
-    let left = fit(known.left, limit.as_ref()).filter(|_| known.may_index_left());
+    // What a left side keeps of the right is not foreseen, so a pool with a limit is not
+    // risked on it.
+    let left_may = known.may_index_left() && known.pool.is_none();
+    let left = fit(known.left, limit.as_ref()).filter(|_| left_may);
     let right = fit(known.right, limit.as_ref());
     match (left, right) {
         (Some(left), None) => (BroadcastLeft, format!("left side {left}")),
