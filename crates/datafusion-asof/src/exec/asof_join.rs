@@ -16,7 +16,7 @@
 //!
 //! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
 //! join and descends for a forward one, with NULLs last and first, so that declared orders
-//! and their reverses can be used. Left order is kept by both strategies and declared.
+//! and their reverses can be used. Left order is kept by every strategy and declared.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
@@ -198,12 +198,12 @@ impl AsOfJoinExec {
         self.memory_limit
     }
 
-    /// The left input: the probe side.
+    /// The left input.
     pub fn left(&self) -> &Arc<dyn ExecutionPlan> {
         &self.left
     }
 
-    /// The right input: the build side, with a place column behind its own columns.
+    /// The right input, with a place column behind its own columns.
     pub fn right(&self) -> &Arc<dyn ExecutionPlan> {
         &self.right
     }

@@ -19,7 +19,7 @@ use crate::config::{AsOfOptions, StrategyOption};
 use crate::exec::{AsOfJoinExec, AsOfStrategy, file_scan};
 
 /// The physical rule that chooses how each as-of join executes, by `asof.strategy` or from
-/// the statistics of its right side and the memory there is. `EXPLAIN` shows the choice with
+/// the statistics and the order of its sides and the memory there is. `EXPLAIN` shows the choice with
 /// its reason.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct AsOfJoinSelection;

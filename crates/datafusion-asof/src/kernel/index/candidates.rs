@@ -25,7 +25,7 @@
 //!
 //! # Memory
 //!
-//! 24 bytes for each left row and partition at work.
+//! 24 bytes for each left row and partition at work, and a few for each key.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};

@@ -1,6 +1,6 @@
-//! Right rows on their way into an index: what is taken of each batch as it is read.
+//! Rows on their way into an index: what is taken of each batch as it is read.
 //!
-//! Several partitions of the right side are read at a time, each into a [`IndexPart`] with
+//! Several partitions of a side are read at a time, each into a [`IndexPart`] with
 //! ordinals of its own; [`IndexPlan`](super::IndexPlan) brings them together.
 
 use std::ops::AddAssign;
@@ -30,7 +30,7 @@ pub(crate) struct IndexSpec {
     pub op: MatchOp,
 }
 
-/// A batch of right rows.
+/// A batch of the side that is indexed.
 pub(crate) struct IndexBatch<'a> {
     pub keys: &'a [ArrayRef],
     pub time: &'a ArrayRef,

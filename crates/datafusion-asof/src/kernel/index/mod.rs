@@ -1,4 +1,4 @@
-//! The right side as an index: for every key, its rows in time order.
+//! A side as an index, mostly the right: for every key, its rows in time order.
 //!
 //! # Shape
 //!
@@ -57,7 +57,7 @@ use super::domain::TimeDomain;
 use super::ordinals::KeyOrdinals;
 use super::zones::{Bound, Zones};
 
-/// The right side, ready to be looked up by any number of threads.
+/// A side, ready to be looked up by any number of threads.
 #[derive(Debug)]
 pub(crate) struct SideIndex {
     domain: TimeDomain,

@@ -1,4 +1,4 @@
-//! Numbers of right rows.
+//! Numbers of the rows of an index.
 //!
 //! The index keeps a row as one `u32`: its number when all batches are laid end to end in the
 //! order of the input. Numbers therefore grow with the place of a row, and rows that arrive in

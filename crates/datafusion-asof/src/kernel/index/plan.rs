@@ -147,7 +147,7 @@ impl<T: PlanTime> LinePlan<T> {
         }
         let rows: usize = batches.iter().map(|b| b.batch.rows()).sum();
         if u32::try_from(rows).is_err() {
-            return exec_err!("the right side of an as-of join has too many rows for one index");
+            return exec_err!("a side of an as-of join has too many rows for one index");
         }
         batches.sort_by_key(|of_part| of_part.batch.places.first());
         let numbers = RowNumbers::new(batches.iter().map(|b| b.batch.rows()));

@@ -5,7 +5,7 @@
 //! A binary search in a list of millions waits for memory at every step. Here every 16th
 //! time, every 256th, every 4096th and so on is kept apart as well: the few of the last kind
 //! stay in cache and are searched first, then the fifteen of each finer kind that are left.
-//! Three waits, whatever the length, and none of them depends on how times are spread, as an
+//! Few waits, whatever the length, and none of them depends on how times are spread, as an
 //! interpolation would.
 //!
 //! ```text
