@@ -24,12 +24,12 @@ use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
 use super::gather::KeptBatches;
-use super::matching::Matching;
+use super::matching::{LeftInputs, Matching};
 use super::metrics::BuildMetrics;
 use super::parallel::{in_parallel, joined};
 use crate::kernel::index::{
-    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, Search,
-    Sharded, SideIndex,
+    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LinePlan, Matches, Search, Sharded,
+    SideIndex,
 };
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
@@ -68,27 +68,31 @@ impl BuildSide {
         &self.class_of_column
     }
 
-    /// The matches of a left batch.
-    pub(super) fn probe(&self, matching: &Matching, batch: &RecordBatch) -> Result<Matches> {
-        let inputs = matching.left_inputs(batch)?;
-        let left = LeftBatch {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            mask: inputs.mask.as_ref(),
-            bounds: &inputs.bounds,
-        };
+    /// The matches of left batches: of one, if pairs of rows are tried.
+    pub(super) fn probe(&self, matching: &Matching, left: &[RecordBatch]) -> Result<Matches> {
+        let inputs = left.iter().map(|batch| matching.left_inputs(batch));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let batches: Vec<_> = inputs.iter().map(LeftInputs::as_batch).collect();
         let search = Search {
             op: matching.spec.match_condition.op,
             tolerance: matching.tolerance,
         };
         let Some(pairs) = &matching.residual.pairs else {
-            return self.index.probe(&left, search, None);
+            return self.index.probe(&batches, search, None);
+        };
+        let [batch] = left else {
+            return exec_err!("pairs of an ASOF JOIN are of one left batch");
         };
         let mut accept = |left: &[u32], right: &[RowId]| {
             pairs.evaluate((batch, left), (&self.kept, right), &matching.columns)
         };
         let accept: Accept<'_> = &mut accept;
-        self.index.probe(&left, search, Some(accept))
+        self.index.probe(&batches, search, Some(accept))
+    }
+
+    /// Whether more left rows at a time would be matched faster.
+    pub(super) fn gains_by_more(&self, matching: &Matching, matches: &Matches) -> bool {
+        !matching.residual.decides() && self.index.gains_by_more(matches.in_order)
     }
 }
 

@@ -35,6 +35,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
+use super::left_block::LeftBlock;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
 use super::shared_build::{ActivePartition, BuildFuture};
@@ -90,32 +91,54 @@ fn indexed_stream(
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
     let left = join.left().execute(partition, Arc::clone(context))?;
+    // Rows without end are not held back for more.
+    let bounded = !join.left().boundedness().is_unbounded();
+    let reservation = MemoryConsumer::new("AsOfJoinProbe").register(context.memory_pool());
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
     let schema = Arc::clone(&matching.columns.schema);
     let stream = async_try_stream(move |mut out| async move {
         let mut left = left;
         let _active = active;
         let output = Output::new(&matching);
+        let mut block = LeftBlock::new(reservation);
         let build = build.await.map_err(DataFusionError::Shared)?;
         let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
         let mut chosen = keeps_unchosen.then(|| Chosen::none_of(build.kept().batches()));
-        while let Some(batch) = left.next().await.transpose()? {
+        let mut ended = false;
+        while !ended {
+            match left.next().await.transpose()? {
+                Some(batch) => {
+                    if !block.push(batch) {
+                        continue;
+                    }
+                }
+                None => ended = true,
+            }
             let timer = metrics.baseline.elapsed_compute().timer();
-            let matches = build.probe(&matching, &batch)?;
+            let matches = build.probe(&matching, block.batches())?;
             metrics.record(matches.counts);
             if let Some(chosen) = &mut chosen {
                 chosen.note(&matches.rows);
             }
-            let choice = Choice {
-                rows: &matches.rows,
-                by_class: &matches.by_class,
-                class_of_column: build.class_of_column(),
-            };
-            let left = batch.project(&matching.columns.left)?;
-            let rows = output.assemble(&left, choice, build.kept())?;
             drop(timer);
-            if rows.num_rows() > 0 {
-                out.emit(rows.record_output(&metrics.baseline)).await;
+            let more = bounded && build.gains_by_more(&matching, &matches);
+            let mut end = 0;
+            for batch in block.take(more) {
+                let timer = metrics.baseline.elapsed_compute().timer();
+                let rows = end..end + batch.num_rows();
+                end = rows.end;
+                let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
+                let choice = Choice {
+                    rows: &matches.rows[rows.clone()],
+                    by_class: &by_class.collect::<Vec<_>>(),
+                    class_of_column: build.class_of_column(),
+                };
+                let left = batch.project(&matching.columns.left)?;
+                let rows = output.assemble(&left, choice, build.kept())?;
+                drop(timer);
+                if rows.num_rows() > 0 {
+                    out.emit(rows.record_output(&metrics.baseline)).await;
+                }
             }
         }
         for (batch, chosen) in build

@@ -14,7 +14,7 @@ use datafusion::physical_plan::ColumnarValue;
 use super::columns::{AllColumns, Columns};
 use super::residual::{Residual, mask};
 use crate::kernel::domain::{Line, TimeDomain};
-use crate::kernel::index::{IndexSpec, Places};
+use crate::kernel::index::{IndexSpec, LeftBatch, Places};
 use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfSpec, MatchOp, NullPolicy, Side};
@@ -47,6 +47,17 @@ pub(super) struct LeftInputs {
     pub time: ArrayRef,
     pub mask: Option<BooleanArray>,
     pub bounds: Vec<ArrayRef>,
+}
+
+impl LeftInputs {
+    pub(super) fn as_batch(&self) -> LeftBatch<'_> {
+        LeftBatch {
+            keys: &self.keys,
+            time: &self.time,
+            mask: self.mask.as_ref(),
+            bounds: &self.bounds,
+        }
+    }
 }
 
 /// What matching reads of one right batch.

@@ -23,6 +23,7 @@ mod build_side;
 mod columns;
 mod gather;
 mod indexed;
+mod left_block;
 mod left_side;
 mod matching;
 mod metrics;

@@ -24,7 +24,7 @@ use crate::spec::AsOfJoinType;
 pub(super) struct Choice<'a> {
     pub rows: &'a [RowId],
     /// By validity class.
-    pub by_class: &'a [Vec<RowId>],
+    pub by_class: &'a [&'a [RowId]],
     /// For each kept right column the class that it comes from; the chosen row itself for
     /// `None` and where nothing is said.
     pub class_of_column: &'a [Option<usize>],
@@ -102,7 +102,7 @@ impl Output {
         for class in std::iter::once(None).chain(classes) {
             let of_class = self.matching.columns.right_in_output();
             let of_class: Vec<usize> = of_class.filter(|c| class_of(*c) == class).collect();
-            let rows = passing_rows(class.map_or(choice.rows, |class| &choice.by_class[class]));
+            let rows = passing_rows(class.map_or(choice.rows, |class| choice.by_class[class]));
             let columns = right.gather(&of_class, &rows)?;
             for (column, array) in of_class.into_iter().zip(columns) {
                 gathered[column] = Some(array);

@@ -229,9 +229,10 @@ impl SortMerge {
 
     fn assemble(&self, left: &RecordBatch, matches: &Matches) -> Result<RecordBatch> {
         let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
+        let by_class: Vec<&[RowId]> = matches[1..].iter().map(Vec::as_slice).collect();
         let choice = Choice {
             rows: &matches[0],
-            by_class: &matches[1..],
+            by_class: &by_class,
             class_of_column: &self.class_of_column,
         };
         let left = left.project(&self.matching.columns.left)?;

@@ -1,9 +1,14 @@
 //! The two kinds of times that an index has, so that its kernels are compiled once for each.
 
+use std::borrow::Cow;
+
 use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::datatypes::ArrowNativeType;
+use datafusion::arrow::row::Row;
 
+use super::ranks::Ranks;
 use super::timeline::Timeline;
+use crate::kernel::domain::TimeValues;
 
 /// Times on a narrow or a wide line.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ impl LineTimes {
 
 /// A time of an index.
 pub(crate) trait IndexTime: ArrowNativeType + Ord + Into<i128> {
+    /// Left values as times of the index; `None` if they are on another line.
+    fn places<'a>(left: &'a TimeValues, ranks: Option<&Ranks>) -> Option<Cow<'a, [Self]>>;
+
     /// Which of the ranges of times of width `2^shift` from `least` on it is in.
     fn cell(self, least: Self, shift: u32) -> u32;
 
@@ -51,6 +59,17 @@ pub(crate) struct Packed<T> {
 }
 
 impl IndexTime for i64 {
+    fn places<'a>(left: &'a TimeValues, ranks: Option<&Ranks>) -> Option<Cow<'a, [Self]>> {
+        match left {
+            TimeValues::I64(times) => Some(Cow::Borrowed(times)),
+            TimeValues::Rows(rows) => {
+                let place = |row: Row<'_>| ranks.map_or(0, |ranks| ranks.place(row.data()));
+                Some(rows.iter().map(place).collect())
+            }
+            TimeValues::I128(_) => None,
+        }
+    }
+
     #[inline]
     fn cell(self, least: Self, shift: u32) -> u32 {
         (self.wrapping_sub(least).cast_unsigned() >> shift) as u32
@@ -86,6 +105,13 @@ impl IndexTime for i64 {
 }
 
 impl IndexTime for i128 {
+    fn places<'a>(left: &'a TimeValues, _: Option<&Ranks>) -> Option<Cow<'a, [Self]>> {
+        match left {
+            TimeValues::I128(times) => Some(Cow::Borrowed(times)),
+            TimeValues::I64(_) | TimeValues::Rows(_) => None,
+        }
+    }
+
     /// Wide times are rare: they stay in one range.
     #[inline]
     fn cell(self, _: Self, _: u32) -> u32 {

@@ -37,9 +37,11 @@ mod collect;
 mod line;
 mod numbers;
 mod plan;
+mod probe;
 mod ranks;
 mod search;
 mod timeline;
+mod walk;
 
 pub(crate) use self::build::Sharded;
 pub(crate) use self::candidates::{Candidates, Choices, Offer};

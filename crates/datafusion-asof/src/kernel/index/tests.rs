@@ -153,28 +153,33 @@ fn an_index_of_the_right_finds_what_sorting_finds() {
     let dice = &mut StdRng::seed_from_u64(11);
     for (in_order, mixed) in [(true, false), (false, false), (false, true)] {
         let right = rows(dice, (300_000, 40), in_order);
-        let left = rows(dice, (5_000, 50), false);
+        let left = rows(dice, (40_000, 50), false);
         let parts = dealt(dice, right.clone(), mixed);
         for op in OPS {
-            let (index, batches) = index(&spec(Side::Right, op), &parts);
-            let (keys, time) = columns(&left);
-            let batch = LeftBatch {
-                keys: &[keys],
-                time: &time,
-                mask: None,
-                bounds: &[],
-            };
+            let (index, batches_of_right) = index(&spec(Side::Right, op), &parts);
             let search = Search {
                 op,
                 tolerance: None,
             };
-            let found = index.probe(&batch, search, None).expect("matches");
-            let found: Vec<_> = found.rows.iter().map(|id| place(&batches, *id)).collect();
-            assert_eq!(
-                found,
-                expected(&left, &right, op),
-                "{op:?}, {in_order}, {mixed}"
-            );
+            let expected = expected(&left, &right, op);
+            // Few at a time, and so many that they are put in order first.
+            for rows in [5_000, left.len()] {
+                let mut found = vec![];
+                for left in left.chunks(rows) {
+                    let batches: Vec<_> = left.chunks(999).map(columns).collect();
+                    let batches = batches.iter().map(|(keys, time)| LeftBatch {
+                        keys: std::slice::from_ref(keys),
+                        time,
+                        mask: None,
+                        bounds: &[],
+                    });
+                    let batches: Vec<_> = batches.collect();
+                    let matches = index.probe(&batches, search, None).expect("matches");
+                    found.extend(matches.rows.iter().map(|id| place(&batches_of_right, *id)));
+                    assert!(!matches.in_order);
+                }
+                assert_eq!(found, expected, "{op:?}, {in_order}, {mixed}, {rows}");
+            }
         }
     }
 }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Searches that do not depend on each other go down together, level by level, and without
-//! branches, so that the processor waits for many of them at once.
+//! branches, so that the processor waits for many of them at once. They may pause after the
+//! levels that stay in cache, to be put in an order in which the finer ones are met better.
 //!
 //! The shape is that of static search trees with the values of a node side by side (Rao and
 //! Ross, "Making B+-trees cache conscious in main memory", SIGMOD 2000), the grouping of
@@ -42,13 +43,37 @@ pub(crate) struct Timeline<T: ArrowNativeType> {
     samples: [Vec<T>; LEVELS],
 }
 
+/// Once narrowed, a search goes on among fewer times than two to the power of this.
+pub(super) const NARROWED_BITS: u32 = FAN_OUT_BITS * (COARSE.start as u32 + 1);
+/// Levels that stay in cache while others are read, and those that do not.
+const COARSE: Range<usize> = 2..LEVELS;
+const FINE: Range<usize> = 0..COARSE.start;
+
 /// The search for a time in a stretch, and then its result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Query<T> {
     pub time: T,
-    /// Where the stretch begins; once searched the first position that does not precede.
+    /// The left row that asks.
+    pub row: u32,
+    /// The stretch.
+    pub first: u32,
+    pub last: u32,
+    /// What is left of it; once found the first position that does not precede.
     pub start: u32,
     pub end: u32,
+}
+
+impl<T> Query<T> {
+    pub(super) fn new(row: u32, time: T, stretch: Range<u32>) -> Self {
+        Self {
+            time,
+            row,
+            first: stretch.start,
+            last: stretch.end,
+            start: stretch.start,
+            end: stretch.end,
+        }
+    }
 }
 
 impl<T: ArrowNativeType + Ord> Timeline<T> {
@@ -69,25 +94,44 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         self.times[position]
     }
 
-    /// For each query the first position of its stretch that does not precede: that is not
-    /// less than the time, or with `equal_precedes` not less than or equal to it.
-    pub(super) fn search(&self, queries: &mut [Query<T>], equal_precedes: bool) {
+    /// Begins to search, among the samples that stay in cache.
+    pub(super) fn narrow(&self, queries: &mut [Query<T>], equal_precedes: bool) {
         match equal_precedes {
-            true => self.search_by(queries, |time, than| time <= than),
-            false => self.search_by(queries, |time, than| time < than),
+            true => self.narrow_by(COARSE, queries, |time, than| time <= than),
+            false => self.narrow_by(COARSE, queries, |time, than| time < than),
+        }
+    }
+
+    /// Goes on where [`Self::narrow`] ended: for each query the first position of its stretch
+    /// that does not precede, that is not less than the time, or with `equal_precedes` not less
+    /// than or equal to it.
+    pub(super) fn find(&self, queries: &mut [Query<T>], equal_precedes: bool) {
+        match equal_precedes {
+            true => self.find_by(queries, |time, than| time <= than),
+            false => self.find_by(queries, |time, than| time < than),
         }
     }
 
     #[inline]
-    fn search_by(&self, queries: &mut [Query<T>], precedes: impl Fn(T, T) -> bool) {
-        for level in (0..LEVELS).rev() {
+    fn narrow_by(
+        &self,
+        levels: Range<usize>,
+        queries: &mut [Query<T>],
+        precedes: impl Fn(T, T) -> bool,
+    ) {
+        for level in levels.rev() {
             for query in &mut *queries {
                 let than = query.time;
                 let stretch = query.start as usize..query.end as usize;
-                let narrower = self.narrow(level, stretch, |time| precedes(time, than));
+                let narrower = self.narrower(level, stretch, |time| precedes(time, than));
                 (query.start, query.end) = (narrower.start as u32, narrower.end as u32);
             }
         }
+    }
+
+    #[inline]
+    fn find_by(&self, queries: &mut [Query<T>], precedes: impl Fn(T, T) -> bool) {
+        self.narrow_by(FINE, queries, &precedes);
         for query in queries {
             let than = query.time;
             let (start, end) = (query.start as usize, query.end as usize);
@@ -106,7 +150,7 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         precedes: impl Fn(T) -> bool,
     ) -> usize {
         for level in (0..LEVELS).rev() {
-            stretch = self.narrow(level, stretch, &precedes);
+            stretch = self.narrower(level, stretch, &precedes);
         }
         let Range { start, end } = stretch;
         start + count(&self.times[start..], end - start, precedes)
@@ -115,7 +159,7 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
     /// The part of a stretch between two samples of a level in which the first position that
     /// does not precede is; it may also be the end of that part.
     #[inline]
-    fn narrow(
+    fn narrower(
         &self,
         level: usize,
         stretch: Range<usize>,

@@ -49,12 +49,11 @@ fn every_search_is_a_binary_search() {
                 let precedes = |t: i64| t < time || (equal_precedes && t == time);
                 let expected = start + times[start..end].partition_point(|t| precedes(*t));
                 assert_eq!(timeline.partition_point(start..end, precedes), expected);
-                let mut queries = [Query {
-                    time,
-                    start: start as u32,
-                    end: end as u32,
-                }];
-                timeline.search(&mut queries, equal_precedes);
+                let mut queries = [Query::new(0, time, start as u32..end as u32)];
+                timeline.narrow(&mut queries, equal_precedes);
+                let [Query { start, end, .. }] = queries;
+                assert!((start as usize..=end as usize).contains(&expected));
+                timeline.find(&mut queries, equal_precedes);
                 assert_eq!(queries[0].start as usize, expected);
             }
         }

@@ -1,0 +1,69 @@
+//! Left batches that are matched together.
+//!
+//! # Motivation
+//!
+//! An index larger than the caches answers many left rows that come in no order faster than few
+//! (`kernel/index/probe.rs`). So batches are held back until there are enough of them: twice as
+//! many every time, so that a query that wants few rows does not wait for many. Each comes out
+//! as it came in.
+//!
+//! # Memory
+//!
+//! Batches held back are taken from the memory pool; where it has no room they are matched at
+//! once.
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use super::build_side::kept_size;
+
+/// Left rows from which on waiting for more gains nothing.
+const MOST_ROWS: usize = 1 << 17;
+/// What matching holds for each left row at most.
+const ROW_BYTES: usize = 104;
+
+/// Left batches on their way to be matched.
+pub(super) struct LeftBlock {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    /// Rows to wait for.
+    wanted: usize,
+    reservation: MemoryReservation,
+}
+
+impl LeftBlock {
+    pub(super) fn new(reservation: MemoryReservation) -> Self {
+        Self {
+            batches: vec![],
+            rows: 0,
+            wanted: 0,
+            reservation,
+        }
+    }
+
+    /// Takes a batch in; says whether those taken in are to be matched now.
+    pub(super) fn push(&mut self, batch: RecordBatch) -> bool {
+        if self.batches.is_empty() {
+            // Those taken before have come out.
+            self.reservation.free();
+        }
+        let held = kept_size(&batch) + batch.num_rows() * ROW_BYTES;
+        self.rows += batch.num_rows();
+        self.batches.push(batch);
+        self.rows >= self.wanted || self.reservation.try_grow(held).is_err()
+    }
+
+    pub(super) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// Gives the batches back, matched; `more` says whether the next block should have more.
+    pub(super) fn take(&mut self, more: bool) -> Vec<RecordBatch> {
+        self.wanted = match more {
+            true => (2 * self.rows).min(MOST_ROWS),
+            false => 0,
+        };
+        self.rows = 0;
+        std::mem::take(&mut self.batches)
+    }
+}

@@ -1,0 +1,354 @@
+//! Left rows, where each looks for its match, and what it finds.
+//!
+//! # Algorithm
+//!
+//! ```text
+//! ask      key → stretch, narrowed by the samples that are in cache      in the left's order
+//! order    queries by the place they were narrowed to                    if there are many
+//! answer   the finer samples, the times, the row found                   a few hundred at a time
+//! ```
+//!
+//! Queries that end up near each other use the same cache lines and pages while these are at
+//! hand. That accesses to an index be buffered and ordered so is the idea of Zhou and Ross,
+//! "Buffering accesses to memory-resident index structures" (VLDB 2003). The order is rough, by
+//! one pass of a counting sort: what it has to save is not comparisons but waits.
+//!
+//! # Memory
+//!
+//! 8 bytes for each left row, and up to 96 for one that looks for a match, until it is found.
+
+use std::ops::Range;
+
+use datafusion::common::{Result, exec_err};
+
+use super::Postings;
+use super::line::IndexTime;
+use super::numbers::RowNumbers;
+use super::ranks::Ranks;
+use super::search::{Accept, Search};
+use super::timeline::{NARROWED_BITS, Query, Timeline};
+use super::walk::{Open, Proposals, Walk};
+use crate::kernel::distance::Metric;
+use crate::kernel::domain::Times;
+use crate::kernel::ordinals::{ABSENT, NULL_KEY, REFUSED};
+use crate::kernel::rows::{MatchCounts, RowId};
+use crate::kernel::tolerance::Tolerance;
+use crate::spec::AsOfDirection;
+
+/// Pairs proposed to the predicate at a time.
+const PAIRS: usize = 32_768;
+/// Queries that are put in order before they are answered; fewer would not meet.
+const MANY: usize = 32_768;
+/// Queries answered together: their waits for memory overlap, and they stay in cache.
+const TOGETHER: usize = 512;
+/// Parts of the line that queries are put in the order of: so many open ends stay in cache.
+const PART_BITS: u32 = 11;
+
+/// Left rows that look for matches.
+pub(super) struct Asking {
+    /// Ordinals of the keys.
+    pub keys: Vec<u32>,
+    /// By batch.
+    pub times: Vec<Times>,
+    /// For each bound, by left row.
+    pub limits: Vec<Vec<i128>>,
+}
+
+/// What they found.
+pub(super) struct Found {
+    pub rows: Vec<RowId>,
+    pub counts: MatchCounts,
+    /// Whether most times are not before the one before.
+    pub in_order: bool,
+}
+
+/// The rows to look in, with their times.
+pub(super) struct Line<'a, T: IndexTime> {
+    pub postings: &'a Postings,
+    pub times: &'a Timeline<T>,
+    pub numbers: &'a RowNumbers,
+}
+
+impl<T: IndexTime> Line<'_, T> {
+    #[inline]
+    pub(super) fn row(&self, at: usize) -> RowId {
+        self.numbers.id(self.postings.rows[at])
+    }
+
+    #[inline]
+    fn stretch(&self, key: u32) -> Range<u32> {
+        if key == ABSENT {
+            return 0..0;
+        }
+        let key = key as usize;
+        self.postings.offsets[key] as u32..self.postings.offsets[key + 1] as u32
+    }
+}
+
+pub(super) struct Probe<'a> {
+    pub metric: Metric,
+    pub search: Search,
+    pub ranks: Option<&'a Ranks>,
+}
+
+impl Probe<'_> {
+    pub(super) fn run<T: IndexTime>(
+        &self,
+        asking: &Asking,
+        line: &Line<'_, T>,
+        accept: Option<&mut Accept<'_>>,
+    ) -> Result<Found> {
+        let mut rows = vec![RowId::NONE; asking.keys.len()];
+        let Asked {
+            mut queries,
+            mut counts,
+            in_order,
+        } = self.ask(asking, line)?;
+        if queries.len() >= MANY {
+            queries = by_place(&queries, line.postings.rows.len());
+        }
+        // Left rows of which the predicate decides.
+        let mut open = vec![];
+        let decides = accept.is_some() || !asking.limits.is_empty();
+        for queries in queries.chunks_mut(TOGETHER) {
+            line.times.find(queries, self.equal_precedes());
+            for query in queries {
+                let (row, time) = (query.row as usize, query.time);
+                let stretch = query.first as usize..query.last as usize;
+                let point = query.start as usize;
+                let Some(nearest) = self.nearest(line.times, stretch.clone(), time, point) else {
+                    counts.wrong_side += 1;
+                    continue;
+                };
+                let limited = self.search.tolerance.is_some();
+                if limited && !self.near_enough(time, line.times.at(nearest)) {
+                    counts.beyond_tolerance += 1;
+                } else if decides {
+                    open.push(self.candidates(line, stretch, (row, time), point));
+                } else {
+                    counts.matched += 1;
+                    rows[row] = line.row(nearest);
+                }
+            }
+        }
+        if decides {
+            let asked = open.len();
+            for (row, found) in self.decide(line, (open, &asking.limits), accept)? {
+                rows[row] = line.row(found);
+                counts.matched += 1;
+            }
+            counts.refused += asked - rows.iter().filter(|row| row.is_some()).count();
+        }
+        Ok(Found {
+            rows,
+            counts,
+            in_order,
+        })
+    }
+
+    /// The queries of left rows that may have a match, narrowed.
+    fn ask<T: IndexTime>(&self, asking: &Asking, line: &Line<'_, T>) -> Result<Asked<T>> {
+        let mut counts = MatchCounts::default();
+        let mut queries = Vec::with_capacity(asking.keys.len());
+        let (mut keys, mut ascents) = ((0..).zip(&asking.keys), 0);
+        for times in &asking.times {
+            let Some(places) = T::places(&times.values, self.ranks) else {
+                return exec_err!("as-of values of the sides are on different lines");
+            };
+            let (before, mut latest) = (queries.len(), None);
+            for (row, time) in places.iter().enumerate() {
+                let Some((number, key)) = keys.next() else {
+                    break;
+                };
+                let stretch = match *key {
+                    NULL_KEY => {
+                        counts.null_key += 1;
+                        continue;
+                    }
+                    REFUSED => {
+                        counts.refused += 1;
+                        continue;
+                    }
+                    key => line.stretch(key),
+                };
+                if !times.is_valid(row) {
+                    counts.null_time += 1;
+                    continue;
+                }
+                if stretch.is_empty() {
+                    counts.no_key += 1;
+                    continue;
+                }
+                ascents += usize::from(latest.is_none_or(|latest| latest <= *time));
+                latest = Some(*time);
+                queries.push(Query::new(number, *time, stretch));
+            }
+            line.times
+                .narrow(&mut queries[before..], self.equal_precedes());
+        }
+        Ok(Asked {
+            in_order: 8 * ascents >= 7 * queries.len(),
+            queries,
+            counts,
+        })
+    }
+
+    /// Whether times equal to that of the left row come before the point that a search finds:
+    /// before it are the rows that a backward join may match, from it on those of a forward
+    /// join, and nearest joins look both ways.
+    fn equal_precedes(&self) -> bool {
+        let op = self.search.op;
+        match op.direction() {
+            AsOfDirection::Backward => op.allows_equal(),
+            AsOfDirection::Forward => !op.allows_equal(),
+            AsOfDirection::Nearest => true,
+        }
+    }
+
+    /// The position of the nearest row of a stretch, tolerance aside; `point` is what the
+    /// search found.
+    #[inline]
+    fn nearest<T: IndexTime>(
+        &self,
+        times: &Timeline<T>,
+        stretch: Range<usize>,
+        time: T,
+        point: usize,
+    ) -> Option<usize> {
+        let before = (point > stretch.start).then(|| point - 1);
+        let after = (point < stretch.end).then_some(point);
+        match self.search.op.direction() {
+            AsOfDirection::Backward => before,
+            AsOfDirection::Forward => after,
+            AsOfDirection::Nearest => {
+                let after = after.map(|after| times.end_of_run(after, stretch.end) - 1);
+                self.nearer(times, time, before, after)
+            }
+        }
+    }
+
+    /// The nearer of a find at or before the time and one after it.
+    fn nearer<T: IndexTime>(
+        &self,
+        times: &Timeline<T>,
+        time: T,
+        before: Option<usize>,
+        after: Option<usize>,
+    ) -> Option<usize> {
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                let place = |at: usize| times.at(at).into();
+                let earlier_wins =
+                    self.metric
+                        .earlier_wins(place(before), time.into(), place(after));
+                Some(if earlier_wins { before } else { after })
+            }
+            (before, after) => before.or(after),
+        }
+    }
+
+    fn near_enough<T: IndexTime>(&self, time: T, found: T) -> bool {
+        let (time, found) = (time.into(), found.into());
+        let allows = |tolerance: Tolerance| tolerance.allows(time.max(found), time.min(found));
+        self.search.tolerance.is_none_or(allows)
+    }
+
+    /// The candidates of a left row, on both sides of its time as far as they count.
+    fn candidates<T: IndexTime>(
+        &self,
+        line: &Line<'_, T>,
+        stretch: Range<usize>,
+        (row, time): (usize, T),
+        point: usize,
+    ) -> Open<T> {
+        let (times, direction) = (line.times, self.search.op.direction());
+        // Both are within the stretch: where the rows before end, and where those after begin.
+        let (end, start) = match direction {
+            AsOfDirection::Backward => (point, stretch.end),
+            AsOfDirection::Forward => (stretch.start, point),
+            AsOfDirection::Nearest => (point, point),
+        };
+        let near = |at: T| self.near_enough(time, at);
+        let first = times.partition_point(stretch.start..end, |at| !near(at));
+        let last = times.partition_point(start..stretch.end, near);
+        let after = match direction {
+            AsOfDirection::Nearest => Walk::up_by_run(start..last),
+            _ => Walk::Up(start..last),
+        };
+        Open::new((row, time), Walk::Down(first..end), after)
+    }
+
+    /// Walks the candidates of all open left rows; gives the left rows that found one.
+    fn decide<T: IndexTime>(
+        &self,
+        line: &Line<'_, T>,
+        (mut open, of_rows): (Vec<Open<T>>, &[Vec<i128>]),
+        mut accept: Option<&mut Accept<'_>>,
+    ) -> Result<Vec<(usize, usize)>> {
+        let mut done = vec![];
+        let mut width = 1;
+        let mut limits = vec![0; of_rows.len()];
+        while !open.is_empty() {
+            let mut proposals = Proposals::default();
+            let mut still_open = vec![];
+            let mut next = open.into_iter().peekable();
+            while let Some(mut left) = next.next() {
+                for (limit, column) in limits.iter_mut().zip(of_rows) {
+                    *limit = column[left.row];
+                }
+                let zones = &line.postings.zones;
+                left.propose(line, zones, &limits, width, &mut proposals);
+                still_open.push(left);
+                if proposals.pairs() >= PAIRS || next.peek().is_none() {
+                    let accepted = match accept.as_mut() {
+                        Some(accept) => Some(accept(&proposals.left, &proposals.right)?),
+                        None => None,
+                    };
+                    proposals.settle(accepted.as_ref(), &mut still_open);
+                    proposals = Proposals::default();
+                }
+            }
+            open = vec![];
+            for left in still_open {
+                if left.is_settled() {
+                    let found =
+                        self.nearer(line.times, left.time, left.found_before, left.found_after);
+                    done.extend(found.map(|found| (left.row, found)));
+                } else {
+                    open.push(left);
+                }
+            }
+            width *= 4;
+        }
+        Ok(done)
+    }
+}
+
+/// What left rows ask for.
+struct Asked<T> {
+    queries: Vec<Query<T>>,
+    counts: MatchCounts,
+    in_order: bool,
+}
+
+/// Queries, roughly in the order of the places that they were narrowed to.
+fn by_place<T: Copy>(queries: &[Query<T>], places: usize) -> Vec<Query<T>> {
+    let bits = usize::BITS - places.leading_zeros();
+    let shift = bits.saturating_sub(PART_BITS).max(NARROWED_BITS);
+    let part = |query: &Query<T>| (query.start >> shift) as usize;
+    let mut next = vec![0; (places >> shift) + 1];
+    for query in queries {
+        next[part(query)] += 1;
+    }
+    let mut start = 0;
+    for slot in &mut next {
+        start += std::mem::replace(slot, start);
+    }
+    let mut ordered = queries.to_vec();
+    for query in queries {
+        let slot = &mut next[part(query)];
+        ordered[*slot] = *query;
+        *slot += 1;
+    }
+    ordered
+}
