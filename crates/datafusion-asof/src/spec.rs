@@ -151,6 +151,16 @@ pub struct AsOfKey<E> {
     pub null_equals_null: bool,
 }
 
+impl<E> AsOfKey<E> {
+    /// The key of a row of one side.
+    pub(crate) fn of(&self, side: Side) -> &E {
+        match side {
+            Side::Right => &self.right,
+            _ => &self.left,
+        }
+    }
+}
+
 impl<E: Display> Display for AsOfKey<E> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { left, right, .. } = self;

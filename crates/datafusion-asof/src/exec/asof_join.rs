@@ -22,19 +22,20 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{JoinType, Result, Statistics, exec_err, plan_err};
+use datafusion::common::{Result, Statistics, exec_err, plan_err};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::equivalence::join_equivalence_properties;
-use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
-use datafusion::physical_expr::projection::ProjectionMapping;
+use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr, Literal};
 use datafusion::physical_expr::{
-    EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr,
-    PhysicalExprRef, PhysicalSortExpr,
+    LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::{
     EmbeddedProjection, ProjectionExec, try_embed_projection,
@@ -46,9 +47,11 @@ use datafusion::physical_plan::{
 use datafusion::scalar::ScalarValue;
 
 use super::build_side::BuildSide;
+use super::dynamic_filter::{filters_for_inputs, own_filter};
 use super::indexed::{broadcast_stream, partitioned_stream};
 use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
+use super::properties::{join_schema, properties};
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
@@ -91,6 +94,8 @@ pub struct AsOfJoinExec {
     memory_limit: Option<usize>,
     build: SharedBuild<BuildSide>,
     left_side: SharedBuild<LeftSide>,
+    /// Filters the scan of the side that is read last.
+    dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -143,8 +148,22 @@ impl AsOfJoinExec {
             memory_limit: None,
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
+            dynamic_filter: None,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
+        })
+    }
+
+    fn with_inputs(
+        &self,
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+    ) -> Result<Self> {
+        let (matching, reason) = (Arc::clone(&self.matching), Arc::clone(&self.reason));
+        let join = Self::over(left, right, matching, self.strategy, reason)?;
+        Ok(Self {
+            dynamic_filter: self.dynamic_filter.clone(),
+            ..join.with_memory_limit(self.memory_limit)
         })
     }
 
@@ -230,6 +249,10 @@ impl AsOfJoinExec {
         &self.left_side
     }
 
+    pub(super) fn dynamic_filter(&self) -> Option<&Arc<DynamicFilterPhysicalExpr>> {
+        self.dynamic_filter.as_ref()
+    }
+
     pub(super) fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
         &self.metrics
     }
@@ -296,71 +319,6 @@ fn sortable(time: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> 
         Operator::Plus,
         Arc::new(Literal::new(zero)),
     )))
-}
-
-/// Left columns, then right columns, nullable where rows of the other side come out alone.
-fn join_schema(left: &Schema, right: &Schema, join_type: AsOfJoinType) -> SchemaRef {
-    let side = |schema: &Schema, padded: bool| -> Vec<_> {
-        let fields = schema.fields().iter().map(|field| match padded {
-            true => Arc::new(Field::clone(field).with_nullable(true)),
-            false => Arc::clone(field),
-        });
-        fields.collect()
-    };
-    let mut fields = side(left, join_type.keeps_unmatched_right());
-    let mut metadata = left.metadata().clone();
-    if join_type.has_right_columns() {
-        fields.extend(side(right, join_type.keeps_unmatched_left()));
-        metadata = right.metadata().clone();
-        metadata.extend(left.metadata().clone());
-    }
-    Arc::new(Schema::new_with_metadata(fields, metadata))
-}
-
-fn properties(
-    left: &Arc<dyn ExecutionPlan>,
-    right: &Arc<dyn ExecutionPlan>,
-    matching: &Matching,
-    strategy: AsOfStrategy,
-) -> Result<PlanProperties> {
-    let join_type = matching.spec.join_type;
-    let keeps_order = !join_type.keeps_unmatched_right();
-    // Nothing of the right's own order or equalities holds for the rows chosen from it, and
-    // what is constant on the left is NULL in right rows that come out alone.
-    let of_left = match keeps_order {
-        true => left.equivalence_properties().clone(),
-        false => EquivalenceProperties::new(left.schema()),
-    };
-    let mut orders = join_equivalence_properties(
-        of_left,
-        EquivalenceProperties::new(right.schema()),
-        &JoinType::from(join_type),
-        Arc::clone(&matching.joined),
-        &[keeps_order, false],
-        None,
-        &[],
-    )?;
-    let mut partitioning = match join_type.keeps_unmatched_right() {
-        // Right rows that come out alone have no left key to be partitioned by.
-        true => Partitioning::UnknownPartitioning(left.output_partitioning().partition_count()),
-        false => left.output_partitioning().clone(),
-    };
-    if let Some(projection) = &matching.projection {
-        let mapping = ProjectionMapping::from_indices(projection, &matching.joined)?;
-        partitioning = partitioning.project(&mapping, &orders);
-        orders = orders.project(&mapping, Arc::clone(&matching.columns.schema));
-    }
-    Ok(PlanProperties::new(
-        orders,
-        partitioning,
-        match (strategy, keeps_order) {
-            (AsOfStrategy::BroadcastLeft, _) => EmissionType::Final,
-            (_, true) => EmissionType::Incremental,
-            // Right rows that come out alone may have to wait for the end.
-            (_, false) => EmissionType::Both,
-        },
-        left.boundedness(),
-    ))
 }
 
 impl DisplayAs for AsOfJoinExec {
@@ -485,14 +443,7 @@ impl ExecutionPlan for AsOfJoinExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [left, right] = <[_; 2]>::try_from(children)
             .or_else(|children| exec_err!("AsOfJoinExec has two inputs, not {}", children.len()))?;
-        let join = Self::over(
-            left,
-            right,
-            Arc::clone(&self.matching),
-            self.strategy,
-            Arc::clone(&self.reason),
-        )?;
-        Ok(Arc::new(join.with_memory_limit(self.memory_limit)))
+        Ok(Arc::new(self.with_inputs(left, right)?))
     }
 
     fn execute(
@@ -511,6 +462,33 @@ impl ExecutionPlan for AsOfJoinExec {
                 sort_merge_stream(self, partition, &context)
             }
         }
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        phase: FilterPushdownPhase,
+        parent_filters: Vec<PhysicalExprRef>,
+        config: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        filters_for_inputs(self, phase, &parent_filters, config)
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let own = own_filter(&result);
+        let propagation = FilterPushdownPropagation::if_any(result);
+        let Some(filter) = own else {
+            return Ok(propagation);
+        };
+        let join = self.with_inputs(Arc::clone(&self.left), Arc::clone(&self.right))?;
+        Ok(propagation.with_updated_node(Arc::new(Self {
+            dynamic_filter: Some(filter),
+            ..join
+        })))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -20,9 +20,11 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
+use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::{LeftInputs, Matching};
 use super::metrics::BuildMetrics;
@@ -101,6 +103,7 @@ pub(super) async fn build_side(
     matching: Arc<Matching>,
     right: Vec<RightInput>,
     reservation: MemoryReservation,
+    dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
 ) -> Result<Arc<BuildSide>> {
     let reservation = Arc::new(reservation);
     let tasks = right.len();
@@ -133,6 +136,9 @@ pub(super) async fn build_side(
     metrics.peak_mem_used.set_max(reservation.size());
     reservation.try_resize(index.size() + kept_bytes)?;
     drop(timer);
+    if let Some(filter) = dynamic_filter {
+        tell(&filter, &matching, Side::Left, &index)?;
+    }
     let mut class_of_column = vec![None; matching.columns.kept.len()];
     let own_values = matching.own_value_columns();
     for (column, class) in own_values.into_iter().zip(index.class_of_value()) {

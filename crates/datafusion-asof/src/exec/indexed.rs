@@ -79,7 +79,8 @@ fn start_build(
     });
     let right = right.collect::<Result<_>>()?;
     let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
-    let build = build_side(Arc::clone(join.matching()), right, reservation);
+    let (matching, filter) = (Arc::clone(join.matching()), join.dynamic_filter().cloned());
+    let build = build_side(matching, right, reservation, filter);
     Ok(build.map(|built| built.map_err(Arc::new)).boxed().shared())
 }
 

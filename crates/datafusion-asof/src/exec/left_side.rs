@@ -28,6 +28,7 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
+use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -35,6 +36,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{build_index, kept_size};
+use super::dynamic_filter::tell;
 use super::gather::{KeptBatches, gather};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
@@ -82,6 +84,7 @@ pub(super) fn left_indexed_stream(
             left: Arc::clone(join.left()),
             right: Arc::clone(join.right()),
             metrics: join.metrics_set().clone(),
+            dynamic_filter: join.dynamic_filter().cloned(),
             reservation: Arc::new(reservation),
             context: Arc::clone(context),
         };
@@ -133,6 +136,7 @@ struct Build {
     context: Arc<TaskContext>,
     metrics: ExecutionPlanMetricsSet,
     reservation: Arc<MemoryReservation>,
+    dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
 }
 
 impl Build {
@@ -167,6 +171,9 @@ impl Build {
         let choices_bytes = rows * size_of::<RowId>();
         let held = left_bytes + index.size() + choices_bytes;
         self.reservation.try_resize(held)?;
+        if let Some(filter) = &self.dynamic_filter {
+            tell(filter, &self.matching, Side::Right, &index)?;
+        }
         let index = Arc::new(index);
         let (mut candidates, mut kept) = (vec![], vec![]);
         if rows > 0 {

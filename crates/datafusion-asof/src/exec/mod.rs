@@ -15,12 +15,14 @@
 //! evaluate keys and times ([`matching`]) and further predicates ([`residual`]), let `kernel/`
 //! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
 //! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
-//! tasks ([`parallel`]), once for all partitions ([`shared_build`]).
+//! tasks ([`parallel`]), once for all partitions ([`shared_build`]). What the side read first
+//! tells of the other goes down as a [`dynamic_filter`].
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
 mod build_side;
 mod columns;
+mod dynamic_filter;
 mod gather;
 mod indexed;
 mod left_block;
@@ -30,6 +32,7 @@ mod metrics;
 mod output;
 mod parallel;
 mod pinned_source;
+mod properties;
 mod residual;
 mod row_place;
 mod shared_build;

@@ -11,12 +11,16 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
+use datafusion::config::ConfigOptions;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalExprRef,
+};
 use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
@@ -122,6 +126,21 @@ impl DataSource for PinnedSource {
 
     fn with_preserve_order(&self, preserve_order: bool) -> Option<Arc<dyn DataSource>> {
         self.0.with_preserve_order(preserve_order).map(Self::over)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<PhysicalExprRef>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn DataSource>>> {
+        let FilterPushdownPropagation {
+            filters,
+            updated_node,
+        } = self.0.try_pushdown_filters(filters, config)?;
+        Ok(FilterPushdownPropagation {
+            filters,
+            updated_node: updated_node.map(Self::over),
+        })
     }
 
     fn apply_expressions(

@@ -28,6 +28,9 @@ use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, FilterDescription, FilterPushdownPhase,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
@@ -250,6 +253,22 @@ impl ExecutionPlan for RowPlaceExec {
             self.schema(),
             placed,
         )))
+    }
+
+    /// Rows that are left out do not change which of the others comes first.
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        parent_filters: Vec<PhysicalExprRef>,
+        _: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        let of_input = (0..self.input.schema().fields().len()).collect();
+        let input = ChildFilterDescription::from_child_with_allowed_indices(
+            &parent_filters,
+            of_input,
+            &self.input,
+        )?;
+        Ok(FilterDescription::new().with_child(input))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -19,10 +19,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, new_empty_array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, new_empty_array,
 };
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
-use datafusion::arrow::compute::{cast, is_not_null};
+use datafusion::arrow::compute::{can_cast_types, cast, is_not_null};
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, UInt64Type,
 };
@@ -283,6 +283,35 @@ impl TimeDomain {
     /// The places of no rows at all.
     pub(crate) fn no_times(&self, side: Side) -> Result<Times> {
         self.times(side, &new_empty_array(&self.lane(side).data_type))
+    }
+
+    /// The least value of a side that is not before a place, alone in an array; `None` if the
+    /// line does not consist of whole units, or no value is.
+    pub(crate) fn value_from(&self, side: Side, place: i128) -> Result<Option<ArrayRef>> {
+        let factor = self.lane(side).factor;
+        let on_the_way = i128::from(place.rem_euclid(factor) != 0);
+        self.value(side, place.div_euclid(factor) + on_the_way)
+    }
+
+    /// The greatest value of a side that is not after a place, likewise.
+    pub(crate) fn value_up_to(&self, side: Side, place: i128) -> Result<Option<ArrayRef>> {
+        self.value(side, place.div_euclid(self.lane(side).factor))
+    }
+
+    fn value(&self, side: Side, units: i128) -> Result<Option<ArrayRef>> {
+        let data_type = &self.lane(side).data_type;
+        let in_units = matches!(self.repr, Repr::I64 | Repr::I128) && !data_type.is_decimal();
+        let Ok(units) = i64::try_from(units) else {
+            return Ok(None);
+        };
+        if !in_units || !can_cast_types(&DataType::Int64, data_type) {
+            return Ok(None);
+        }
+        // What is out of range becomes NULL.
+        let value = cast(&Int64Array::from(vec![units]), data_type)?;
+        let back = cast(&value, &DataType::Int64)?;
+        let back = back.as_primitive::<Int64Type>();
+        Ok((back.is_valid(0) && back.value(0) == units).then_some(value))
     }
 
     fn lane(&self, side: Side) -> &Lane {

@@ -20,10 +20,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float16Array, Float32Array, Float64Array,
-    GenericByteArray, GenericByteViewArray,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, Float16Array, Float32Array,
+    Float64Array, GenericByteArray, GenericByteViewArray, make_array,
 };
 use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType, Float16Type,
     Float32Type, Float64Type,
@@ -139,6 +140,48 @@ impl KeyOrdinals {
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
     pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         encode(&self.encoding, keys, rows, &mut Lookup(&self.known))
+    }
+
+    /// All keys that have an ordinal, by column and without a dictionary; `None` for no column
+    /// and where NULL is a key.
+    pub(crate) fn keys(&self, types: &[KeyType]) -> Result<Option<Vec<ArrayRef>>> {
+        let data_type = |key: &KeyType| value_type(&key.data_type).clone();
+        let Known {
+            words, short, long, ..
+        } = &self.known;
+        match (&self.encoding, types) {
+            (Encoding::Word, [single]) => {
+                let data_type = data_type(single);
+                let width = data_type.primitive_width().unwrap_or(size_of::<u64>());
+                let bytes = words.keys().flat_map(|word| {
+                    let bytes = word.to_le_bytes();
+                    bytes.into_iter().take(width)
+                });
+                let values = ArrayData::builder(data_type)
+                    .len(words.len())
+                    .add_buffer(bytes.collect());
+                Ok(Some(vec![make_array(values.build()?)]))
+            }
+            (Encoding::Bytes, [single]) => {
+                let views: Vec<_> = short.keys().map(|view| view.to_le_bytes()).collect();
+                let short = views.iter().map(|view| &view[4..4 + usize::from(view[0])]);
+                let values = short.chain(long.keys().map(|bytes| &**bytes));
+                let values = BinaryArray::from_iter_values(values);
+                Ok(Some(vec![cast(&values, &data_type(single))?]))
+            }
+            (
+                Encoding::Rows {
+                    converter,
+                    null_equals_null,
+                },
+                _,
+            ) if !null_equals_null.contains(&true) => {
+                let parser = converter.parser();
+                let rows = long.keys().map(|bytes| parser.parse(bytes));
+                Ok(Some(converter.convert_rows(rows)?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Takes in the keys of another; gives for each of its ordinals the one here.
@@ -426,7 +469,7 @@ fn comparable_columns(
                 nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
             }
             let key = match key.data_type() {
-                DataType::Dictionary(_, value) => &datafusion::arrow::compute::cast(key, value)?,
+                DataType::Dictionary(_, value) => &cast(key, value)?,
                 _ => key,
             };
             Ok(one_pattern_per_float(key))

@@ -50,13 +50,15 @@ pub(crate) use self::line::IndexTime;
 pub(crate) use self::plan::{IndexPlan, LinePlan};
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};
 
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::buffer::ScalarBuffer;
+use datafusion::common::Result;
 
 use self::line::LineTimes;
 use self::numbers::RowNumbers;
 use self::ranks::Ranks;
 use super::domain::TimeDomain;
-use super::ordinals::KeyOrdinals;
+use super::ordinals::{KeyOrdinals, KeyType};
 use super::zones::{Bound, Zones};
 
 /// A side, ready to be looked up by any number of threads.
@@ -103,6 +105,26 @@ impl SideIndex {
             + self.all.size()
             + classes
             + self.ranks.as_ref().map_or(0, Ranks::size)
+    }
+
+    /// The earliest and the latest time of all rows that can match; `None` without any.
+    pub(crate) fn span(&self) -> Option<(i128, i128)> {
+        let ends = self.all.offsets.windows(2);
+        let ends = ends.filter(|ends| ends[0] < ends[1]);
+        let spans = ends.map(|ends| match &self.all.times {
+            LineTimes::I64(times) => (times.at(ends[0]).into(), times.at(ends[1] - 1).into()),
+            LineTimes::I128(times) => (times.at(ends[0]), times.at(ends[1] - 1)),
+        });
+        spans.reduce(|a: (i128, i128), b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// The distinct keys, by key column, if there are at most so many; `None` without key
+    /// columns and where a NULL may be among them.
+    pub(crate) fn keys(&self, types: &[KeyType], most: usize) -> Result<Option<Vec<ArrayRef>>> {
+        match self.ordinals.len() <= most {
+            true => self.ordinals.keys(types),
+            false => Ok(None),
+        }
     }
 
     /// For each own value the validity class of [`Matches::by_class`] that it is taken from;

@@ -1,0 +1,234 @@
+//! What the side that is read first knows about the other: a filter that grows into its scan.
+//!
+//! # Algorithm
+//!
+//! A broadcast has read one side whole before it reads the first row of the other. A row of
+//! the other side can only match if it has one of the keys seen, and a time that the match
+//! condition and the tolerance allow for the earliest or the latest time seen:
+//!
+//! | match | read first | times of the other side that can match |
+//! |---|---|---|
+//! | `l.ts >= r.ts` | left | at most its latest; with a tolerance, at least its earliest less that |
+//! | `l.ts >= r.ts` | right | at least its earliest; with a tolerance, at most its latest and that |
+//! | `nearest` | right | with a tolerance only: from its earliest less that to its latest and that |
+//!
+//! and the mirror images. DataFusion carries this as a dynamic filter down to the scan, which
+//! leaves out files, row groups and pages that hold no such row. Nothing depends on it: rows
+//! that pass are matched as ever.
+//!
+//! # Where
+//!
+//! The right side is filtered by the left where the left is indexed; the left by the right
+//! where that is indexed, if left rows without a match do not come out. A merge reads both
+//! sides at a time, and what it reads of one tells nothing about the other.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::compute::sort;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::Result;
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr, in_list, lit};
+use datafusion::physical_expr::{PhysicalExprRef, conjunction};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::asof_join::{AsOfJoinExec, AsOfStrategy};
+use super::columns::Source;
+use super::matching::Matching;
+use crate::kernel::index::SideIndex;
+use crate::kernel::tolerance::Tolerance;
+use crate::spec::{AsOfDirection, Side};
+
+/// Keys that are listed one by one; of more only the least and the greatest are given.
+const LISTED_KEYS: usize = 20;
+/// Keys that are looked at at all.
+const MOST_KEYS: usize = 1 << 16;
+
+/// What filters the inputs of a join: of the filters above it those that read left columns
+/// alone, and its own.
+pub(super) fn filters_for_inputs(
+    join: &AsOfJoinExec,
+    phase: FilterPushdownPhase,
+    parent_filters: &[PhysicalExprRef],
+    config: &ConfigOptions,
+) -> Result<FilterDescription> {
+    let mut left = ChildFilterDescription::from_child_with_allowed_indices(
+        parent_filters,
+        filtered_left_columns(join),
+        join.left(),
+    )?;
+    let mut right = ChildFilterDescription::all_unsupported(parent_filters);
+    if phase == FilterPushdownPhase::Post
+        && config.optimizer.enable_join_dynamic_filter_pushdown
+        && join.dynamic_filter().is_none()
+        && let Some(side) = filtered_side(join)
+    {
+        let filter = dynamic_filter(join.matching(), side);
+        match side {
+            Side::Right => right = right.with_self_filter(filter),
+            _ => left = left.with_self_filter(filter),
+        }
+    }
+    let description = FilterDescription::new();
+    Ok(description.with_child(left).with_child(right))
+}
+
+/// The join's own filter among those that went down.
+pub(super) fn own_filter(result: &ChildPushdownResult) -> Option<Arc<DynamicFilterPhysicalExpr>> {
+    let own = result.self_filters.iter().flatten().next()?;
+    let own: Arc<dyn Any + Send + Sync> = Arc::clone(&own.predicate) as _;
+    own.downcast().ok()
+}
+
+/// The side that is read last, if rows of it without a match do not come out.
+fn filtered_side(join: &AsOfJoinExec) -> Option<Side> {
+    match join.strategy() {
+        AsOfStrategy::BroadcastLeft => Some(Side::Right),
+        AsOfStrategy::Broadcast if !join.spec().join_type.keeps_unmatched_left() => {
+            Some(Side::Left)
+        }
+        _ => None,
+    }
+}
+
+/// The columns of the output that are columns of the left input, alone of their name there, if
+/// what filters them here filters them there.
+fn filtered_left_columns(join: &AsOfJoinExec) -> HashSet<usize> {
+    if join.spec().join_type.keeps_unmatched_right() {
+        return HashSet::new();
+    }
+    let left = join.left().schema();
+    let alone = |column: usize| {
+        let name = left.field(column).name();
+        left.fields().iter().filter(|f| f.name() == name).count() == 1
+    };
+    let columns = &join.matching().columns;
+    let of_left = columns.output.iter().enumerate();
+    let of_left = of_left.filter(|(_, source)| match source {
+        Source::Left(column) => alone(columns.left[*column]),
+        Source::Right(_) => false,
+    });
+    of_left.map(|(column, _)| column).collect()
+}
+
+/// A filter on rows of `side` that lets all of them pass until it is [told](tell) better.
+fn dynamic_filter(matching: &Matching, side: Side) -> Arc<DynamicFilterPhysicalExpr> {
+    let keys = matching.spec.on.iter();
+    let columns = keys
+        .map(|key| key.of(side))
+        .chain([time_of(matching, side)]);
+    let columns = columns.map(Arc::clone).collect();
+    Arc::new(DynamicFilterPhysicalExpr::new(columns, lit(true)))
+}
+
+/// Tells a filter on rows of `side` what the index of the other side knows.
+pub(super) fn tell(
+    filter: &DynamicFilterPhysicalExpr,
+    matching: &Matching,
+    side: Side,
+    index: &SideIndex,
+) -> Result<()> {
+    filter.update(can_match(matching, side, index)?)?;
+    filter.mark_complete();
+    Ok(())
+}
+
+fn time_of(matching: &Matching, side: Side) -> &PhysicalExprRef {
+    let condition = &matching.spec.match_condition;
+    match side {
+        Side::Right => &condition.right,
+        _ => &condition.left,
+    }
+}
+
+/// What must hold of a row of `side` that finds a match in the index.
+fn can_match(matching: &Matching, side: Side, index: &SideIndex) -> Result<PhysicalExprRef> {
+    let Some(span) = index.span() else {
+        return Ok(lit(false));
+    };
+    let schema = match side {
+        Side::Right => &matching.right_schema,
+        _ => &matching.left_schema,
+    };
+    let mut conditions = time_conditions(matching, side, span)?;
+    if let Some(keys) = index.keys(&matching.key_types, MOST_KEYS)? {
+        for (key, values) in matching.spec.on.iter().zip(&keys) {
+            conditions.extend(key_condition(key.of(side), values, schema)?);
+        }
+    }
+    Ok(conjunction(conditions))
+}
+
+fn time_conditions(
+    matching: &Matching,
+    side: Side,
+    (earliest, latest): (i128, i128),
+) -> Result<Vec<PhysicalExprRef>> {
+    let op = matching.spec.match_condition.op;
+    let steps = match matching.tolerance {
+        Some(Tolerance::Steps(steps)) => i128::try_from(steps).ok(),
+        _ => None,
+    };
+    // Saturated bounds are beyond every value.
+    let before = steps.map(|steps| earliest.saturating_sub(steps));
+    let after = steps.map(|steps| latest.saturating_add(steps));
+    let strict = i128::from(!op.allows_equal());
+    let (least, most) = match (op.direction(), side) {
+        (AsOfDirection::Nearest, _) => (before, after),
+        (AsOfDirection::Backward, Side::Right) | (AsOfDirection::Forward, Side::Left) => {
+            (before, Some(latest - strict))
+        }
+        (AsOfDirection::Backward, _) | (AsOfDirection::Forward, _) => {
+            (Some(earliest + strict), after)
+        }
+    };
+    let time = time_of(matching, side);
+    let bound = |place: Option<i128>, op| -> Result<Option<PhysicalExprRef>> {
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        let value = match op {
+            Operator::GtEq => matching.domain.value_from(side, place)?,
+            _ => matching.domain.value_up_to(side, place)?,
+        };
+        let value = value.map(|value| ScalarValue::try_from_array(&value, 0));
+        Ok(value.transpose()?.map(|value| compare(time, op, value)))
+    };
+    let bounds = [bound(least, Operator::GtEq)?, bound(most, Operator::LtEq)?];
+    Ok(bounds.into_iter().flatten().collect())
+}
+
+/// A condition on a key column of which some values were seen; `None` for floats, of which
+/// two are equal that files may tell apart.
+fn key_condition(
+    key: &PhysicalExprRef,
+    values: &ArrayRef,
+    schema: &Schema,
+) -> Result<Option<PhysicalExprRef>> {
+    if values.data_type().is_floating() || values.data_type().is_nested() {
+        return Ok(None);
+    }
+    let key_type = key.data_type(schema)?;
+    let values = sort(values, None)?;
+    let value = |row: usize| ScalarValue::try_from_array(&values, row)?.cast_to(&key_type);
+    if values.len() <= LISTED_KEYS {
+        let list = (0..values.len()).map(|row| Ok(lit(value(row)?)));
+        let list = list.collect::<Result<_>>()?;
+        return in_list(Arc::clone(key), list, &false, schema).map(Some);
+    }
+    Ok(Some(conjunction([
+        compare(key, Operator::GtEq, value(0)?),
+        compare(key, Operator::LtEq, value(values.len() - 1)?),
+    ])))
+}
+
+fn compare(column: &PhysicalExprRef, op: Operator, value: ScalarValue) -> PhysicalExprRef {
+    Arc::new(BinaryExpr::new(Arc::clone(column), op, lit(value)))
+}
