@@ -5,6 +5,7 @@
 //! | options `asof.*` | session config | |
 //! | [`AsOfRelationPlanner`] | first relation planner | sees parenthesised as-of joins first |
 //! | [`AsOfPushDownFilter`] | in the place of `push_down_filter` | DataFusion's rule would misplace filters |
+//! | [`AsOfPushDownLimit`] | behind `push_down_limit` | a LIMIT needs no more left rows than that |
 //! | [`AsOfQueryPlanner`] | query planner | in the place of DataFusion's default one |
 //! | [`AsOfJoinSelection`] | before `EnsureRequirements` | inputs are final, exchanges not yet added |
 //!
@@ -23,7 +24,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 
 use crate::config::AsOfOptions;
-use crate::optimizer::AsOfPushDownFilter;
+use crate::optimizer::{AsOfPushDownFilter, AsOfPushDownLimit};
 use crate::planner::{AsOfJoinSelection, AsOfQueryPlanner};
 use crate::sql::{AsOfRelationPlanner, AsOfSql};
 
@@ -74,7 +75,9 @@ impl WithAsOf for SessionStateBuilder {
         if !planners.iter().any(installed) {
             planners.insert(0, Arc::new(AsOfRelationPlanner));
         }
-        install_push_down_filter(&mut self.optimizer().get_or_insert_with(Optimizer::new).rules);
+        let logical = &mut self.optimizer().get_or_insert_with(Optimizer::new).rules;
+        install_push_down_filter(logical);
+        install_push_down_limit(logical);
         let query_planner = self.query_planner();
         if query_planner
             .as_ref()
@@ -96,6 +99,15 @@ fn install_push_down_filter(rules: &mut Vec<Arc<dyn OptimizerRule + Send + Sync>
         if rule.name() == AsOfPushDownFilter::NAME && !installed {
             *rule = Arc::new(AsOfPushDownFilter::new(Arc::clone(rule)));
         }
+    }
+}
+
+fn install_push_down_limit(rules: &mut Vec<Arc<dyn OptimizerRule + Send + Sync>>) {
+    let position = |name: &str| rules.iter().position(|rule| rule.name() == name);
+    if position(AsOfPushDownLimit.name()).is_none()
+        && let Some(before) = position(AsOfPushDownLimit::AFTER)
+    {
+        rules.insert(before + 1, Arc::new(AsOfPushDownLimit));
     }
 }
 

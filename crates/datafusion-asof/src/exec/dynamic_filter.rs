@@ -3,18 +3,11 @@
 //! # Algorithm
 //!
 //! A broadcast has read one side whole before it reads the first row of the other. A row of
-//! the other side can only match if it has one of the keys seen, and a time that the match
-//! condition and the tolerance allow for the earliest or the latest time seen:
-//!
-//! | match | read first | times of the other side that can match |
-//! |---|---|---|
-//! | `l.ts >= r.ts` | left | at most its latest; with a tolerance, at least its earliest less that |
-//! | `l.ts >= r.ts` | right | at least its earliest; with a tolerance, at most its latest and that |
-//! | `nearest` | right | with a tolerance only: from its earliest less that to its latest and that |
-//!
-//! and the mirror images. DataFusion carries this as a dynamic filter down to the scan, which
-//! leaves out files, row groups and pages that hold no such row. Nothing depends on it: rows
-//! that pass are matched as ever.
+//! A broadcast has read one side whole before it reads the first row of the other. A row of
+//! the other side can only match if it has one of the keys seen, and a time that the earliest
+//! or the latest time seen [reaches](reach). DataFusion carries this as a dynamic filter down
+//! to the scan, which leaves out files, row groups and pages that hold no such row. Nothing
+//! depends on it: rows that pass are matched as ever.
 //!
 //! # Where
 //!
@@ -43,8 +36,8 @@ use super::asof_join::{AsOfJoinExec, AsOfStrategy};
 use super::columns::Source;
 use super::matching::Matching;
 use crate::kernel::index::SideIndex;
-use crate::kernel::tolerance::Tolerance;
-use crate::spec::{AsOfDirection, Side};
+use crate::kernel::reach::{Span, reach};
+use crate::spec::Side;
 
 /// Keys that are listed one by one; of more only the least and the greatest are given.
 const LISTED_KEYS: usize = 20;
@@ -157,7 +150,8 @@ fn can_match(matching: &Matching, side: Side, index: &SideIndex) -> Result<Physi
         Side::Right => &matching.right_schema,
         _ => &matching.left_schema,
     };
-    let mut conditions = time_conditions(matching, side, span)?;
+    let (least, most) = (Some(span.0), Some(span.1));
+    let mut conditions = time_conditions(matching, side, Span { least, most })?;
     if let Some(keys) = index.keys(&matching.key_types, MOST_KEYS)? {
         for (key, values) in matching.spec.on.iter().zip(&keys) {
             conditions.extend(key_condition(key.of(side), values, schema)?);
@@ -166,43 +160,23 @@ fn can_match(matching: &Matching, side: Side, index: &SideIndex) -> Result<Physi
     Ok(conjunction(conditions))
 }
 
-fn time_conditions(
-    matching: &Matching,
-    side: Side,
-    (earliest, latest): (i128, i128),
-) -> Result<Vec<PhysicalExprRef>> {
+fn time_conditions(matching: &Matching, side: Side, span: Span) -> Result<Vec<PhysicalExprRef>> {
     let op = matching.spec.match_condition.op;
-    let steps = match matching.tolerance {
-        Some(Tolerance::Steps(steps)) => i128::try_from(steps).ok(),
-        _ => None,
-    };
-    // Saturated bounds are beyond every value.
-    let before = steps.map(|steps| earliest.saturating_sub(steps));
-    let after = steps.map(|steps| latest.saturating_add(steps));
-    let strict = i128::from(!op.allows_equal());
-    let (least, most) = match (op.direction(), side) {
-        (AsOfDirection::Nearest, _) => (before, after),
-        (AsOfDirection::Backward, Side::Right) | (AsOfDirection::Forward, Side::Left) => {
-            (before, Some(latest - strict))
-        }
-        (AsOfDirection::Backward, _) | (AsOfDirection::Forward, _) => {
-            (Some(earliest + strict), after)
-        }
-    };
+    let Span { least, most } = reach((op, matching.tolerance), span, side);
+    let least = least.map(|place| matching.domain.value_from(side, place));
+    let most = most.map(|place| matching.domain.value_up_to(side, place));
     let time = time_of(matching, side);
-    let bound = |place: Option<i128>, op| -> Result<Option<PhysicalExprRef>> {
-        let Some(place) = place else {
-            return Ok(None);
-        };
-        let value = match op {
-            Operator::GtEq => matching.domain.value_from(side, place)?,
-            _ => matching.domain.value_up_to(side, place)?,
-        };
-        let value = value.map(|value| ScalarValue::try_from_array(&value, 0));
-        Ok(value.transpose()?.map(|value| compare(time, op, value)))
-    };
-    let bounds = [bound(least, Operator::GtEq)?, bound(most, Operator::LtEq)?];
-    Ok(bounds.into_iter().flatten().collect())
+    let mut conditions = vec![];
+    for (op, value) in [
+        (Operator::GtEq, least.transpose()?.flatten()),
+        (Operator::LtEq, most.transpose()?.flatten()),
+    ] {
+        if let Some(value) = value {
+            let value = ScalarValue::try_from_array(&value, 0)?;
+            conditions.push(compare(time, op, value));
+        }
+    }
+    Ok(conditions)
 }
 
 /// A condition on a key column of which some values were seen; `None` for floats, of which

@@ -285,6 +285,20 @@ impl TimeDomain {
         self.times(side, &new_empty_array(&self.lane(side).data_type))
     }
 
+    /// The place of a value alone in an array; `None` for NULL, NaN and values that are not
+    /// numbers.
+    pub(crate) fn place(&self, side: Side, value: &ArrayRef) -> Result<Option<i128>> {
+        let times = self.times(side, value)?;
+        if !times.is_valid(0) {
+            return Ok(None);
+        }
+        Ok(match &times.values {
+            TimeValues::I64(places) => places.first().map(|place| i128::from(*place)),
+            TimeValues::I128(places) => places.first().copied(),
+            TimeValues::Rows(_) => None,
+        })
+    }
+
     /// The least value of a side that is not before a place, alone in an array; `None` if the
     /// line does not consist of whole units, or no value is.
     pub(crate) fn value_from(&self, side: Side, place: i128) -> Result<Option<ArrayRef>> {

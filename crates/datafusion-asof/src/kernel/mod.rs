@@ -5,6 +5,7 @@
 //!
 //! * [`domain`]: as-of values of both sides, whatever their types, on one line of integers;
 //! * [`tolerance`]: the farthest distance on that line, and [`distance`]: which of two is less;
+//! * [`reach`]: which places of one side can match a span of the other;
 //! * [`ordinals`]: equality keys as dense `u32` numbers;
 //! * [`ties`]: the order among equal times as numbers;
 //! * [`zones`]: comparisons of right values with left values, for many right rows at once;
@@ -22,6 +23,7 @@ pub(crate) mod index;
 pub(crate) mod merge;
 pub(crate) mod order;
 pub(crate) mod ordinals;
+pub(crate) mod reach;
 pub(crate) mod rows;
 pub(crate) mod ties;
 pub(crate) mod tolerance;

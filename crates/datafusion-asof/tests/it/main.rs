@@ -4,6 +4,7 @@
 //!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
 //! * [`frames`]: names and fill values of `join_asof`.
+//! * [`filters`] above a join, which the optimizer moves.
 //! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
@@ -14,6 +15,7 @@ mod case;
 mod engine;
 mod extremes;
 mod faults;
+mod filters;
 mod frames;
 mod fuzz;
 mod generate;
