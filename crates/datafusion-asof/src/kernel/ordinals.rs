@@ -303,9 +303,8 @@ fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
         // There may be no value at all that a code could stand for.
         return Ok(vec![NULL_KEY; keys.len()]);
     }
-    let codes = dictionary.normalized_keys();
-    let mut of_value = vec![None; dictionary.values().len()];
-    let values = dictionary.values();
+    let (codes, values) = (dictionary.normalized_keys(), dictionary.values());
+    let mut known = KnownCodes::new(values.len(), keys.len());
     (0..keys.len())
         .map(|row| {
             if dictionary.keys().is_null(row) {
@@ -313,16 +312,49 @@ fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
             }
             // Only values that occur: a slice keeps its whole dictionary.
             let code = codes[row];
-            match of_value[code] {
-                Some(known) => Ok(known),
+            match known.get(code) {
+                Some(ordinal) => Ok(ordinal),
                 None => {
                     let one = plain(&values.slice(code, 1), find)?[0];
-                    of_value[code] = Some(one);
+                    known.insert(code, one);
                     Ok(one)
                 }
             }
         })
         .collect()
+}
+
+/// The ordinals of the codes that a batch has, in room for the batch: its dictionary may be
+/// that of a whole file.
+enum KnownCodes {
+    All(Vec<Option<u32>>),
+    Few(HashMap<usize, u32>),
+}
+
+impl KnownCodes {
+    fn new(values: usize, rows: usize) -> Self {
+        match values <= 2 * rows {
+            true => Self::All(vec![None; values]),
+            false => Self::Few(HashMap::default()),
+        }
+    }
+
+    #[inline]
+    fn get(&self, code: usize) -> Option<u32> {
+        match self {
+            Self::All(ordinals) => ordinals[code],
+            Self::Few(ordinals) => ordinals.get(&code).copied(),
+        }
+    }
+
+    fn insert(&mut self, code: usize, ordinal: u32) {
+        match self {
+            Self::All(ordinals) => ordinals[code] = Some(ordinal),
+            Self::Few(ordinals) => {
+                ordinals.insert(code, ordinal);
+            }
+        }
+    }
 }
 
 /// Ordinals of keys that are cheap to compare: a key equal to the one before is not found
@@ -435,6 +467,9 @@ fn comparable_columns(
     Ok((columns, nulls))
 }
 
+/// The numbers of `Float16` columns.
+type F16 = <Float16Type as ArrowPrimitiveType>::Native;
+
 /// `-0.0` becomes `0.0` and every NaN the same NaN; other arrays stay as they are.
 fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
     macro_rules! normalize {
@@ -447,12 +482,10 @@ fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => normalize!(Float64Type, Float64Array, f64::NAN, 0.0),
         DataType::Float32 => normalize!(Float32Type, Float32Array, f32::NAN, 0.0),
-        DataType::Float16 => {
-            let zero = <Float16Type as ArrowPrimitiveType>::Native::usize_as(0);
-            let floats = array.as_primitive::<Float16Type>();
-            let normal: Float16Array = floats.unary(|x| if x == zero { zero } else { x });
-            Arc::new(normal)
-        }
+        DataType::Float16 => normalize!(Float16Type, Float16Array, F16::NAN, F16::ZERO),
         _ => Arc::clone(array),
     }
 }
+
+#[cfg(test)]
+mod tests;
