@@ -75,12 +75,12 @@ pub(super) fn left_indexed_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let partitions = join.left().output_partitioning().partition_count();
-    let (build, active) = join.left_side().join(partitions, || {
+    let (build, active) = join.left_side().join(partition, partitions, |attempt| {
         let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
         let build = Build {
             matching: Arc::clone(join.matching()),
-            left: Arc::clone(join.left()),
-            right: Arc::clone(join.right()),
+            left: attempt.input(join.left())?,
+            right: attempt.input(join.right())?,
             metrics: join.metrics_set().clone(),
             reservation: Arc::new(reservation),
             context: Arc::clone(context),
