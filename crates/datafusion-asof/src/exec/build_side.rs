@@ -20,9 +20,9 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
+use super::copies::KeptMemory;
 use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::BuildMetrics;
@@ -99,11 +99,13 @@ pub(super) async fn build_side(
     reservation: MemoryReservation,
 ) -> Result<Arc<BuildSide>> {
     let reservation = Arc::new(reservation);
+    let kept = Arc::new(KeptMemory::new(Arc::clone(&reservation)));
     let tasks = right.len();
     let mut readers = JoinSet::new();
     for (number, input) in right.into_iter().enumerate() {
-        let (matching, reservation) = (Arc::clone(&matching), Arc::clone(&reservation));
-        readers.spawn(read(number, matching, input, reservation));
+        let (matching, kept) = (Arc::clone(&matching), Arc::clone(&kept));
+        let reservation = Arc::clone(&reservation);
+        readers.spawn(read(number, matching, input, (kept, reservation)));
     }
     let mut read = vec![];
     while let Some(part) = readers.join_next().await {
@@ -121,7 +123,8 @@ pub(super) async fn build_side(
         return exec_err!("the right side of an ASOF JOIN has no partition");
     };
     let timer = metrics.build_time.timer();
-    let kept_bytes: usize = batches.iter().flatten().map(kept_size).sum();
+    let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
+    let kept_bytes = kept.size() + bits_of(&matching, rows);
     let (index, batches) = match IndexPlan::try_new(parts)? {
         IndexPlan::I64(plan) => build_index(plan, batches, tasks, &reservation).await?,
         IndexPlan::I128(plan) => build_index(plan, batches, tasks, &reservation).await?,
@@ -178,7 +181,7 @@ async fn read(
     number: usize,
     matching: Arc<Matching>,
     input: RightInput,
-    reservation: Arc<MemoryReservation>,
+    (memory, reservation): (Arc<KeptMemory>, Arc<MemoryReservation>),
 ) -> Result<ReadPart> {
     let RightInput {
         mut stream,
@@ -187,7 +190,6 @@ async fn read(
     let mut part = IndexPart::try_new(&matching.index_spec(Side::Right))?;
     let own_values = matching.own_value_columns();
     let mut batches = vec![];
-    let mut held = 0;
     while let Some(batch) = stream.next().await.transpose()? {
         if batch.num_rows() == 0 {
             continue;
@@ -196,11 +198,12 @@ async fn read(
         metrics.right_rows.add(batch.num_rows());
         let inputs = matching.right_inputs(&batch)?;
         let (kept, places) = matching.split_place(&batch)?;
-        let before = part.size();
+        memory.keep(&kept)?;
+        reservation.try_grow(bits_of(&matching, batch.num_rows()))?;
         let own_values = own_values
             .iter()
             .map(|column| Arc::clone(kept.column(*column)));
-        part.push(&IndexBatch {
+        let index_batch = IndexBatch {
             keys: &inputs.keys,
             time: &inputs.time,
             places,
@@ -208,11 +211,8 @@ async fn read(
             ties: &inputs.ties,
             bounds: &inputs.bounds,
             own_values: &own_values.collect::<Vec<_>>(),
-        })?;
-        let more = kept_size(&kept) + part.size().saturating_sub(before);
-        reservation.try_grow(more)?;
-        held += more;
-        metrics.peak_mem_used.set_max(held);
+        };
+        push(&mut part, &index_batch, &reservation)?;
         batches.push(kept);
     }
     Ok(ReadPart {
@@ -223,7 +223,29 @@ async fn read(
     })
 }
 
-/// Bytes of a kept batch, with one bit for each row that may come out alone.
-pub(super) fn kept_size(batch: &RecordBatch) -> usize {
-    get_record_batch_memory_size(batch) + batch.num_rows() / 8
+/// Adds a batch to those of an index, having taken the memory for it.
+pub(super) fn push(
+    part: &mut IndexPart,
+    batch: &IndexBatch<'_>,
+    reservation: &MemoryReservation,
+) -> Result<()> {
+    let (before, room) = (part.size(), part.room(batch.time.len()));
+    reservation.try_grow(room)?;
+    part.push(batch)?;
+    let taken = part.size().saturating_sub(before);
+    match taken.checked_sub(room) {
+        Some(more) => reservation.try_grow(more),
+        None => {
+            reservation.shrink(room - taken);
+            Ok(())
+        }
+    }
+}
+
+/// One bit for each right row that may come out alone.
+fn bits_of(matching: &Matching, rows: usize) -> usize {
+    match matching.spec.join_type.keeps_unmatched_right() {
+        true => rows.div_ceil(8),
+        false => 0,
+    }
 }

@@ -15,12 +15,14 @@
 //! evaluate keys and times ([`matching`]) and further predicates ([`residual`]), let `kernel/`
 //! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
 //! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
-//! tasks ([`parallel`]), once for all partitions ([`shared_build`]).
+//! tasks ([`parallel`]), once for all partitions ([`shared_build`]). [`copies`] counts what kept rows
+//! hold, and copies those still needed out of batches of others.
 //! [`row_place`] gives right rows the number that decides between equal times.
 
 mod asof_join;
 mod build_side;
 mod columns;
+mod copies;
 mod gather;
 mod indexed;
 mod left_side;

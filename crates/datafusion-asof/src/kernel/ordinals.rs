@@ -29,6 +29,7 @@ use datafusion::arrow::datatypes::{
     Float32Type, Float64Type,
 };
 use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::utils::memory::estimate_memory_size;
 use datafusion::common::{HashMap, Result, exec_err};
 
 /// The ordinal of a key with a NULL in it.
@@ -129,6 +130,21 @@ impl KeyOrdinals {
             + self.known.short.allocation_size()
             + self.known.long.allocation_size()
             + self.known.long_bytes
+            + match &self.encoding {
+                Encoding::Rows { converter, .. } => converter.size(),
+                _ => 0,
+            }
+    }
+
+    /// Bytes that interning so many keys may take: those of larger tables.
+    pub(crate) fn room(&self, keys: usize) -> usize {
+        let known = &self.known;
+        match self.encoding {
+            Encoding::NoKey => 0,
+            Encoding::Word => room(&known.words, keys),
+            Encoding::Bytes => room(&known.short, keys).max(room(&known.long, keys)),
+            Encoding::Rows { .. } => room(&known.long, keys),
+        }
     }
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
@@ -155,6 +171,15 @@ impl KeyOrdinals {
             ordinals[*ordinal as usize] = intern.long(bytes)?;
         }
         Ok(ordinals)
+    }
+}
+
+/// Bytes of the table that a table becomes with so many keys more.
+fn room<K>(table: &HashMap<K, u32>, more: usize) -> usize {
+    let keys = table.len() + more;
+    match keys > table.capacity() {
+        true => estimate_memory_size::<(K, u32)>(keys, 0).unwrap_or(usize::MAX),
+        false => 0,
     }
 }
 

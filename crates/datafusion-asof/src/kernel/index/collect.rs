@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
-use crate::kernel::domain::{TimeDomain, TimeValues, Times};
+use crate::kernel::domain::{Line, TimeDomain, TimeValues, Times};
 use crate::kernel::ordinals::{KeyOrdinals, KeyType, NULL_KEY, REFUSED, is_known, refuse};
 use crate::kernel::ties::chosen_last;
 use crate::kernel::zones::Bound;
@@ -45,6 +45,9 @@ pub(crate) struct IndexBatch<'a> {
     /// The right columns that each take their own nearest value.
     pub own_values: &'a [ArrayRef],
 }
+
+/// Bytes for each row of which the time is ranked once all are known.
+const RANK_ROW: usize = 3 * size_of::<u64>();
 
 /// The batches of one partition of the right side.
 pub(crate) struct IndexPart {
@@ -224,13 +227,30 @@ impl IndexPart {
         Ok(())
     }
 
+    /// Bytes that pushing a batch of so many rows may take, so far as that is known before.
+    pub(crate) fn room(&self, rows: usize) -> usize {
+        let time = match self.spec.domain.line() {
+            Line::I64 => size_of::<i64>(),
+            Line::I128 => size_of::<i128>(),
+            Line::Rows => RANK_ROW,
+        };
+        let row = size_of::<u32>() + time + size_of::<i128>() * self.spec.bounds.len();
+        let keys = self.ordinals.len() + rows;
+        let counts = match keys > self.counts.capacity() {
+            true => 2 * keys * size_of::<u32>(),
+            false => 0,
+        };
+        size_of::<Collected>() + rows * row + self.ordinals.room(rows) + counts
+    }
+
     pub(crate) fn hopeless(&self) -> Hopeless {
         self.hopeless
     }
 
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
-        self.bytes + self.ordinals.size() + size_of_val(self.counts.as_slice())
+        let ties = self.ties.as_ref().map_or(0, RowConverter::size);
+        self.bytes + ties + self.ordinals.size() + self.counts.capacity() * size_of::<u32>()
     }
 }
 
@@ -280,7 +300,7 @@ impl Collected {
             TimeValues::I64(_) => rows * size_of::<i64>(),
             TimeValues::I128(_) => rows * size_of::<i128>(),
             // Ranked once all are known.
-            TimeValues::Rows(values) => values.size() + rows * 3 * size_of::<u64>(),
+            TimeValues::Rows(values) => values.size() + rows * RANK_ROW,
         };
         size_of::<Self>()
             + rows * size_of::<u32>()

@@ -42,7 +42,7 @@ mod search;
 mod timeline;
 
 pub(crate) use self::build::Sharded;
-pub(crate) use self::candidates::{Candidates, Choices, Offer};
+pub(crate) use self::candidates::{Candidates, Choosing, OfPartition, Offer};
 pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Places};
 pub(crate) use self::line::IndexTime;
 pub(crate) use self::plan::{IndexPlan, LinePlan};

@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::kernel::domain::TimeDomain;
 use crate::kernel::ordinals::KeyType;
+use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::RowId;
 use crate::spec::{MatchOp, Side};
 
@@ -192,7 +193,8 @@ fn an_index_of_the_left_finds_the_same() {
             let left = left.concat();
             let mut batches = vec![];
             let candidates = right_parts.iter().map(|part| {
-                let mut candidates = Candidates::new(&index, op);
+                let mut candidates = Candidates::new(op);
+                while candidates.fill(&index) {}
                 for rows in part {
                     let (keys, time) = columns(rows);
                     let places = rows.iter().map(|row| row.place).collect();
@@ -208,11 +210,17 @@ fn an_index_of_the_left_finds_the_same() {
                     batches.push(kept.collect::<Vec<_>>());
                     candidates.kept_alone();
                 }
-                candidates
+                OfPartition {
+                    candidates,
+                    before: 0,
+                }
             });
             let candidates = candidates.collect();
             let rows = (left.len(), Hopeless::default());
-            let choices = Choices::of(&index, candidates, None, rows).expect("choices");
+            let choosing = Choosing::try_new(&index, candidates, None, rows);
+            let mut choosing = choosing.expect("numbers");
+            while choosing.piece().expect("a piece") {}
+            let choices = choosing.finish();
             let found: Vec<_> = choices.rows.iter().map(|id| place(&batches, *id)).collect();
             assert_eq!(
                 found,
