@@ -26,10 +26,10 @@ use super::copies::KeptMemory;
 use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::BuildMetrics;
-use super::parallel::{in_parallel, joined};
+use super::parallel::{in_parallel, in_pieces, joined};
 use crate::kernel::index::{
-    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, Search,
-    Sharded, SideIndex,
+    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LeftBatch, LinePlan, Matches, Planning,
+    Search, Sharded, SideIndex,
 };
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
@@ -125,10 +125,7 @@ pub(super) async fn build_side(
     let timer = metrics.build_time.timer();
     let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
     let kept_bytes = kept.size() + bits_of(&matching, rows);
-    let (index, batches) = match IndexPlan::try_new(parts)? {
-        IndexPlan::I64(plan) => build_index(plan, batches, tasks, &reservation).await?,
-        IndexPlan::I128(plan) => build_index(plan, batches, tasks, &reservation).await?,
-    };
+    let (index, batches) = build_index(parts, batches, tasks, &reservation).await?;
     metrics.peak_mem_used.set_max(reservation.size());
     reservation.try_resize(index.size() + kept_bytes)?;
     drop(timer);
@@ -145,14 +142,29 @@ pub(super) async fn build_side(
     }))
 }
 
-/// Runs the jobs of a plan. Also gives the batches in the order in which the index has them.
-pub(super) async fn build_index<T: IndexTime>(
+/// Builds the index of what was read. Also gives the batches in the order in which it has them.
+pub(super) async fn build_index(
+    parts: Vec<IndexPart>,
+    batches: Vec<Vec<RecordBatch>>,
+    tasks: usize,
+    reservation: &MemoryReservation,
+) -> Result<(SideIndex, Vec<RecordBatch>)> {
+    let mut planning = Planning::try_new(parts)?;
+    in_pieces(&mut planning, reservation).await?;
+    match planning.finish()? {
+        IndexPlan::I64(plan) => run_plan(plan, batches, tasks, reservation).await,
+        IndexPlan::I128(plan) => run_plan(plan, batches, tasks, reservation).await,
+    }
+}
+
+async fn run_plan<T: IndexTime>(
     plan: LinePlan<T>,
     batches: Vec<Vec<RecordBatch>>,
     tasks: usize,
     reservation: &MemoryReservation,
 ) -> Result<(SideIndex, Vec<RecordBatch>)> {
-    reservation.try_grow(plan.build_size())?;
+    let shards_size = plan.shards_size(tasks);
+    reservation.try_grow(plan.lists_size() + shards_size)?;
     let mut batches: Vec<Vec<_>> = (batches.into_iter())
         .map(|of_part| of_part.into_iter().map(Some).collect())
         .collect();
@@ -170,10 +182,13 @@ pub(super) async fn build_index<T: IndexTime>(
     let sharded = Arc::new(sharded);
     let order = Arc::clone(&sharded);
     let shards = in_parallel(tasks, jobs, move |shard| order.order(shard)).await?;
-    match Arc::into_inner(sharded) {
-        Some(sharded) => Ok((sharded.finish(shards), ordered)),
-        None => exec_err!("a task of an ASOF JOIN did not end"),
-    }
+    let Some(sharded) = Arc::into_inner(sharded) else {
+        return exec_err!("a task of an ASOF JOIN did not end");
+    };
+    let mut finishing = sharded.finish(shards);
+    in_pieces(&mut finishing, reservation).await?;
+    reservation.shrink(shards_size);
+    Ok((finishing.finish(), ordered))
 }
 
 /// Reads one partition.

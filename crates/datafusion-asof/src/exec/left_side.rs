@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size};
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, RecordOutput};
@@ -41,8 +41,7 @@ use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
 use super::parallel::{in_pieces, joined};
 use crate::kernel::index::{
-    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, IndexPlan, OfPartition, Offer, Places,
-    SideIndex,
+    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfPartition, Offer, Places, SideIndex,
 };
 use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::{MatchCounts, RowId};
@@ -165,10 +164,7 @@ impl Build {
             .map(|of_part| of_part.iter().map(&mut number).collect());
         let numbered = numbered.collect();
         let tasks = batches.len();
-        let IndexPlan::I64(plan) = IndexPlan::try_new(parts)? else {
-            return exec_err!("a left side is indexed by times of 64 bits only");
-        };
-        let (index, _) = build_index(plan, batches, tasks, &self.reservation).await?;
+        let (index, _) = build_index(parts, batches, tasks, &self.reservation).await?;
         metrics.peak_mem_used.set_max(self.reservation.size());
         let left_bytes = kept_left.size();
         self.reservation.try_resize(left_bytes + index.size())?;

@@ -32,6 +32,8 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::utils::memory::estimate_memory_size;
 use datafusion::common::{HashMap, Result, exec_err};
 
+use super::pieces::PIECE;
+
 /// The ordinal of a key with a NULL in it.
 pub(crate) const NULL_KEY: u32 = u32::MAX;
 /// The ordinal of a key that was looked up and never interned.
@@ -124,6 +126,11 @@ impl KeyOrdinals {
         }
     }
 
+    /// Whether no key has an ordinal.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         self.known.words.allocation_size()
@@ -157,20 +164,73 @@ impl KeyOrdinals {
         encode(&self.encoding, keys, rows, &mut Lookup(&self.known))
     }
 
-    /// Takes in the keys of another; gives for each of its ordinals the one here.
-    pub(crate) fn absorb(&mut self, other: &Self) -> Result<Vec<u32>> {
-        let mut ordinals = vec![0; other.len()];
+    /// Takes in some more keys of another; gives whether there are others.
+    pub(crate) fn absorb(&mut self, other: &mut Absorbing) -> Result<bool> {
         let mut intern = Intern(&mut self.known);
-        for (word, ordinal) in &other.known.words {
-            ordinals[*ordinal as usize] = intern.word(*word)?;
+        let ordinals = &mut other.ordinals;
+        let mut room = PIECE;
+        for (word, ordinal) in other.words.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.word(word)?;
+            room -= 1;
         }
-        for (view, ordinal) in &other.known.short {
-            ordinals[*ordinal as usize] = intern.short(*view)?;
+        for (view, ordinal) in other.short.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.short(view)?;
+            room -= 1;
         }
-        for (bytes, ordinal) in &other.known.long {
-            ordinals[*ordinal as usize] = intern.long(bytes)?;
+        for (bytes, ordinal) in other.long.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.long(&bytes)?;
+            room -= 1;
         }
-        Ok(ordinals)
+        Ok(room == 0)
+    }
+}
+
+/// The keys of one that go over into another.
+pub(crate) struct Absorbing {
+    words: <HashMap<u64, u32> as IntoIterator>::IntoIter,
+    short: <HashMap<u128, u32> as IntoIterator>::IntoIter,
+    long: <HashMap<Box<[u8]>, u32> as IntoIterator>::IntoIter,
+    /// For each ordinal there the one here.
+    ordinals: Vec<u32>,
+    bytes: usize,
+}
+
+impl Absorbing {
+    pub(crate) fn new(keys: KeyOrdinals) -> Self {
+        let (bytes, ordinals) = (keys.size(), vec![0; keys.len()]);
+        Self {
+            words: keys.known.words.into_iter(),
+            short: keys.known.short.into_iter(),
+            long: keys.known.long.into_iter(),
+            ordinals,
+            bytes,
+        }
+    }
+
+    /// Bytes held, for the memory pool.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes + size_of_val(self.ordinals.as_slice())
+    }
+
+    /// No keys, and the ordinals of one that stays as it is.
+    pub(crate) fn taken_over(keys: &KeyOrdinals) -> Self {
+        Self {
+            words: HashMap::new().into_iter(),
+            short: HashMap::new().into_iter(),
+            long: HashMap::new().into_iter(),
+            ordinals: (0..keys.len() as u32).collect(),
+            bytes: 0,
+        }
+    }
+
+    /// For each ordinal of the one that was absorbed the one of the other.
+    pub(crate) fn ordinals(&self) -> &[u32] {
+        &self.ordinals
+    }
+
+    /// The same.
+    pub(crate) fn into_ordinals(self) -> Vec<u32> {
+        self.ordinals
     }
 }
 
