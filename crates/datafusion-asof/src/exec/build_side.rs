@@ -149,8 +149,9 @@ pub(super) async fn build_index(
     tasks: usize,
     reservation: &MemoryReservation,
 ) -> Result<(SideIndex, Vec<RecordBatch>)> {
+    let taken = parts.iter().map(IndexPart::size).sum();
     let mut planning = Planning::try_new(parts)?;
-    in_pieces(&mut planning, reservation).await?;
+    in_pieces(&mut planning, taken, reservation).await?;
     match planning.finish()? {
         IndexPlan::I64(plan) => run_plan(plan, batches, tasks, reservation).await,
         IndexPlan::I128(plan) => run_plan(plan, batches, tasks, reservation).await,
@@ -186,7 +187,7 @@ async fn run_plan<T: IndexTime>(
         return exec_err!("a task of an ASOF JOIN did not end");
     };
     let mut finishing = sharded.finish(shards);
-    in_pieces(&mut finishing, reservation).await?;
+    in_pieces(&mut finishing, 0, reservation).await?;
     reservation.shrink(shards_size);
     Ok((finishing.finish(), ordered))
 }
@@ -203,6 +204,7 @@ async fn read(
         metrics,
     } = input;
     let mut part = IndexPart::try_new(&matching.index_spec(Side::Right))?;
+    reservation.try_grow(part.size())?;
     let own_values = matching.own_value_columns();
     let mut batches = vec![];
     while let Some(batch) = stream.next().await.transpose()? {

@@ -183,7 +183,7 @@ impl Build {
         let timer = metrics.build_time.timer();
         let (tolerance, left) = (self.matching.tolerance, (rows, hopeless));
         let mut choosing = Choosing::try_new(&index, candidates, tolerance, left)?;
-        in_pieces(&mut choosing, &self.reservation).await?;
+        in_pieces(&mut choosing, 0, &self.reservation).await?;
         metrics.peak_mem_used.set_max(self.reservation.size());
         let choices_bytes = choosing.size();
         let choices = choosing.finish();
@@ -273,6 +273,7 @@ struct LeftReader {
 impl LeftReader {
     async fn read(mut self) -> Result<(IndexPart, Vec<RecordBatch>)> {
         let mut part = IndexPart::try_new(&self.matching.index_spec(Side::Left))?;
+        self.reservation.try_grow(part.size())?;
         let mut batches = vec![];
         let mut first = (self.partition as u64) << PARTITION_SHIFT;
         while let Some(batch) = self.input.next().await.transpose()? {

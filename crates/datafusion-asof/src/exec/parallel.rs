@@ -60,13 +60,13 @@ where
 
 /// Does work piece by piece. Dropping the future ends it between two of them.
 ///
-/// What the work holds is already part of the reservation; before each piece that is brought
-/// to what it may hold after it.
+/// Of the reservation `taken` bytes are for what the work holds; before each piece that is
+/// brought to what it may hold after it.
 pub(super) async fn in_pieces(
     work: &mut impl Pieces,
+    mut taken: usize,
     reservation: &MemoryReservation,
 ) -> Result<()> {
-    let mut taken = work.size();
     loop {
         let needed = work.size() + work.room();
         if let Some(more) = needed.checked_sub(taken) {
