@@ -39,7 +39,8 @@ use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
 use super::finish::Finishing;
 use super::line::IndexTime;
-use super::plan::{Equals, Layout, LinePlan, SCATTER_ROWS, Scatter};
+use super::plan::{Equals, Layout, LinePlan, Scatter};
+use super::planning::SHARD_ROWS;
 use crate::kernel::ordinals::is_known;
 
 /// Stands for the shard of a row that cannot match.
@@ -70,9 +71,10 @@ impl<T: IndexTime> LinePlan<T> {
     /// Bytes needed until the lists are made, by so many tasks at a time.
     pub(crate) fn shards_size(&self, tasks: usize) -> usize {
         let offsets = self.layout.shards.len() * self.scatters.len() * size_of::<u32>();
-        // A shard in order, with numbers to be sorted and what they were before.
-        let row = size_of::<Entry<T>>() + size_of::<T>() + 2 * size_of::<u32>();
-        self.rows() * size_of::<Entry<T>>() + offsets + tasks * SCATTER_ROWS * row
+        // Of the shards at work times and rows, numbers to be sorted, and the rows before.
+        let row = size_of::<T>() + size_of::<u64>() + 2 * size_of::<u32>();
+        let at_work = self.rows().min(tasks * 2 * SHARD_ROWS);
+        self.rows() * size_of::<Entry<T>>() + offsets + at_work * row
     }
 
     fn rows(&self) -> usize {

@@ -14,7 +14,7 @@ use crate::kernel::domain::TimeValues;
 use crate::kernel::ordinals::KeyOrdinals;
 
 /// Rows that are scattered at a time.
-pub(super) const SCATTER_ROWS: usize = 1 << 18;
+const SCATTER_ROWS: usize = 1 << 18;
 
 /// An index that is ready to be built, on a narrow or on a wide line of times.
 pub(crate) enum IndexPlan {

@@ -16,7 +16,7 @@ use crate::kernel::ordinals::{Absorbing, KeyOrdinals};
 use crate::kernel::pieces::{PIECE, Pieces};
 
 /// Rows that a shard should have.
-const SHARD_ROWS: usize = 1 << 16;
+pub(super) const SHARD_ROWS: usize = 1 << 16;
 
 /// The parts of a side on their way to an [`IndexPlan`].
 pub(crate) struct Planning {
