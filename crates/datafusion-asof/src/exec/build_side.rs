@@ -21,17 +21,17 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
+use super::copies::KeptMemory;
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::{LeftInputs, Matching};
 use super::metrics::BuildMetrics;
-use super::parallel::{in_parallel, joined};
+use super::parallel::{in_parallel, in_pieces, joined};
 use crate::kernel::index::{
-    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LinePlan, Matches, Search, Sharded,
-    SideIndex,
+    Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LinePlan, Matches, Planning, Search,
+    Sharded, SideIndex,
 };
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
@@ -106,11 +106,13 @@ pub(super) async fn build_side(
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
 ) -> Result<Arc<BuildSide>> {
     let reservation = Arc::new(reservation);
+    let kept = Arc::new(KeptMemory::new(Arc::clone(&reservation)));
     let tasks = right.len();
     let mut readers = JoinSet::new();
     for (number, input) in right.into_iter().enumerate() {
-        let (matching, reservation) = (Arc::clone(&matching), Arc::clone(&reservation));
-        readers.spawn(read(number, matching, input, reservation));
+        let (matching, kept) = (Arc::clone(&matching), Arc::clone(&kept));
+        let reservation = Arc::clone(&reservation);
+        readers.spawn(read(number, matching, input, (kept, reservation)));
     }
     let mut read = vec![];
     while let Some(part) = readers.join_next().await {
@@ -128,11 +130,9 @@ pub(super) async fn build_side(
         return exec_err!("the right side of an ASOF JOIN has no partition");
     };
     let timer = metrics.build_time.timer();
-    let kept_bytes: usize = batches.iter().flatten().map(kept_size).sum();
-    let (index, batches) = match IndexPlan::try_new(parts)? {
-        IndexPlan::I64(plan) => build_index(plan, batches, tasks, &reservation).await?,
-        IndexPlan::I128(plan) => build_index(plan, batches, tasks, &reservation).await?,
-    };
+    let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
+    let kept_bytes = kept.size() + bits_of(&matching, rows);
+    let (index, batches) = build_index(parts, batches, tasks, &reservation).await?;
     metrics.peak_mem_used.set_max(reservation.size());
     reservation.try_resize(index.size() + kept_bytes)?;
     drop(timer);
@@ -152,14 +152,30 @@ pub(super) async fn build_side(
     }))
 }
 
-/// Runs the jobs of a plan. Also gives the batches in the order in which the index has them.
-pub(super) async fn build_index<T: IndexTime>(
+/// Builds the index of what was read. Also gives the batches in the order in which it has them.
+pub(super) async fn build_index(
+    parts: Vec<IndexPart>,
+    batches: Vec<Vec<RecordBatch>>,
+    tasks: usize,
+    reservation: &MemoryReservation,
+) -> Result<(SideIndex, Vec<RecordBatch>)> {
+    let taken = parts.iter().map(IndexPart::size).sum();
+    let mut planning = Planning::try_new(parts)?;
+    in_pieces(&mut planning, taken, reservation).await?;
+    match planning.finish()? {
+        IndexPlan::I64(plan) => run_plan(plan, batches, tasks, reservation).await,
+        IndexPlan::I128(plan) => run_plan(plan, batches, tasks, reservation).await,
+    }
+}
+
+async fn run_plan<T: IndexTime>(
     plan: LinePlan<T>,
     batches: Vec<Vec<RecordBatch>>,
     tasks: usize,
     reservation: &MemoryReservation,
 ) -> Result<(SideIndex, Vec<RecordBatch>)> {
-    reservation.try_grow(plan.build_size())?;
+    let shards_size = plan.shards_size(tasks);
+    reservation.try_grow(plan.lists_size() + shards_size)?;
     let mut batches: Vec<Vec<_>> = (batches.into_iter())
         .map(|of_part| of_part.into_iter().map(Some).collect())
         .collect();
@@ -177,10 +193,13 @@ pub(super) async fn build_index<T: IndexTime>(
     let sharded = Arc::new(sharded);
     let order = Arc::clone(&sharded);
     let shards = in_parallel(tasks, jobs, move |shard| order.order(shard)).await?;
-    match Arc::into_inner(sharded) {
-        Some(sharded) => Ok((sharded.finish(shards), ordered)),
-        None => exec_err!("a task of an ASOF JOIN did not end"),
-    }
+    let Some(sharded) = Arc::into_inner(sharded) else {
+        return exec_err!("a task of an ASOF JOIN did not end");
+    };
+    let mut finishing = sharded.finish(shards);
+    in_pieces(&mut finishing, 0, reservation).await?;
+    reservation.shrink(shards_size);
+    Ok((finishing.finish(), ordered))
 }
 
 /// Reads one partition.
@@ -188,16 +207,16 @@ async fn read(
     number: usize,
     matching: Arc<Matching>,
     input: RightInput,
-    reservation: Arc<MemoryReservation>,
+    (memory, reservation): (Arc<KeptMemory>, Arc<MemoryReservation>),
 ) -> Result<ReadPart> {
     let RightInput {
         mut stream,
         metrics,
     } = input;
     let mut part = IndexPart::try_new(&matching.index_spec(Side::Right))?;
+    reservation.try_grow(part.size())?;
     let own_values = matching.own_value_columns();
     let mut batches = vec![];
-    let mut held = 0;
     while let Some(batch) = stream.next().await.transpose()? {
         if batch.num_rows() == 0 {
             continue;
@@ -206,11 +225,12 @@ async fn read(
         metrics.right_rows.add(batch.num_rows());
         let inputs = matching.right_inputs(&batch)?;
         let (kept, places) = matching.split_place(&batch)?;
-        let before = part.size();
+        memory.keep(&kept)?;
+        reservation.try_grow(bits_of(&matching, batch.num_rows()))?;
         let own_values = own_values
             .iter()
             .map(|column| Arc::clone(kept.column(*column)));
-        part.push(&IndexBatch {
+        let index_batch = IndexBatch {
             keys: &inputs.keys,
             time: &inputs.time,
             places,
@@ -218,11 +238,8 @@ async fn read(
             ties: &inputs.ties,
             bounds: &inputs.bounds,
             own_values: &own_values.collect::<Vec<_>>(),
-        })?;
-        let more = kept_size(&kept) + part.size().saturating_sub(before);
-        reservation.try_grow(more)?;
-        held += more;
-        metrics.peak_mem_used.set_max(held);
+        };
+        push(&mut part, &index_batch, &reservation)?;
         batches.push(kept);
     }
     Ok(ReadPart {
@@ -233,7 +250,29 @@ async fn read(
     })
 }
 
-/// Bytes of a kept batch, with one bit for each row that may come out alone.
-pub(super) fn kept_size(batch: &RecordBatch) -> usize {
-    get_record_batch_memory_size(batch) + batch.num_rows() / 8
+/// Adds a batch to those of an index, having taken the memory for it.
+pub(super) fn push(
+    part: &mut IndexPart,
+    batch: &IndexBatch<'_>,
+    reservation: &MemoryReservation,
+) -> Result<()> {
+    let (before, room) = (part.size(), part.room(batch.time.len()));
+    reservation.try_grow(room)?;
+    part.push(batch)?;
+    let taken = part.size().saturating_sub(before);
+    match taken.checked_sub(room) {
+        Some(more) => reservation.try_grow(more),
+        None => {
+            reservation.shrink(room - taken);
+            Ok(())
+        }
+    }
+}
+
+/// One bit for each right row that may come out alone.
+fn bits_of(matching: &Matching, rows: usize) -> usize {
+    match matching.spec.join_type.keeps_unmatched_right() {
+        true => rows.div_ceil(8),
+        false => 0,
+    }
 }

@@ -28,9 +28,9 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
-use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
@@ -49,8 +49,9 @@ pub(super) fn broadcast_stream(
 ) -> Result<SendableRecordBatchStream> {
     let partitions = join.left().output_partitioning().partition_count();
     let right_partitions = join.right().output_partitioning().partition_count();
-    let (build, active) = join.build().join(partitions, || {
-        start_build(join, 0..right_partitions, context)
+    let (build, active) = join.build().join(partition, partitions, |attempt| {
+        let right = attempt.input(join.right())?;
+        start_build(join, &right, 0..right_partitions, context)
     })?;
     indexed_stream(join, partition, context, (build, Some(active)))
 }
@@ -61,19 +62,20 @@ pub(super) fn partitioned_stream(
     partition: usize,
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
-    let build = start_build(join, partition..partition + 1, context)?;
+    let build = start_build(join, join.right(), partition..partition + 1, context)?;
     indexed_stream(join, partition, context, (build, None))
 }
 
 /// Begins to read some partitions of the right side.
 fn start_build(
     join: &AsOfJoinExec,
+    right: &Arc<dyn ExecutionPlan>,
     partitions: Range<usize>,
     context: &Arc<TaskContext>,
 ) -> Result<BuildFuture<BuildSide>> {
     let right = partitions.map(|partition| {
         Ok(RightInput {
-            stream: join.right().execute(partition, Arc::clone(context))?,
+            stream: right.execute(partition, Arc::clone(context))?,
             metrics: BuildMetrics::new(join.metrics_set(), partition),
         })
     });

@@ -13,9 +13,8 @@
 //! once.
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::memory_pool::MemoryReservation;
-
-use super::build_side::kept_size;
 
 /// Left rows from which on waiting for more gains nothing.
 const MOST_ROWS: usize = 1 << 17;
@@ -28,6 +27,7 @@ pub(super) struct LeftBlock {
     rows: usize,
     /// Rows to wait for.
     wanted: usize,
+    counter: RecordBatchMemoryCounter,
     reservation: MemoryReservation,
 }
 
@@ -37,6 +37,7 @@ impl LeftBlock {
             batches: vec![],
             rows: 0,
             wanted: 0,
+            counter: RecordBatchMemoryCounter::default(),
             reservation,
         }
     }
@@ -46,8 +47,9 @@ impl LeftBlock {
         if self.batches.is_empty() {
             // Those taken before have come out.
             self.reservation.free();
+            self.counter = RecordBatchMemoryCounter::default();
         }
-        let held = kept_size(&batch) + batch.num_rows() * ROW_BYTES;
+        let held = self.counter.count_batch(&batch) + batch.num_rows() * ROW_BYTES;
         self.rows += batch.num_rows();
         self.batches.push(batch);
         self.rows >= self.wanted || self.reservation.try_grow(held).is_err()

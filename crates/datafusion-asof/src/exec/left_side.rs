@@ -9,10 +9,10 @@
 //!
 //! # Memory
 //!
-//! The left side with its index, 24 bytes for each left row and right partition, and the right
+//! The left side with its index, 28 bytes for each left row and right partition, and the right
 //! rows that are the best candidate so far of some left row: of a batch only those, once they
 //! are few, are copied out, so the rest of it is let go at once. All of it is taken from the
-//! memory pool as `AsOfJoinBuild`. Nothing is spilled.
+//! memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
 //!
 //! # Degenerate cases
 //!
@@ -21,11 +21,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::UInt32Array;
-use datafusion::arrow::compute::take_arrays;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
@@ -35,23 +34,26 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
-use super::build_side::{build_index, kept_size};
+use super::build_side::{build_index, push};
+use super::copies::{Copying, KeptMemory, PIECE};
 use super::dynamic_filter::tell;
-use super::gather::{KeptBatches, gather};
+use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use super::parallel::joined;
+use super::parallel::{in_pieces, joined};
 use crate::kernel::index::{
-    Candidates, Choices, Hopeless, IndexBatch, IndexPart, IndexPlan, Offer, Places, SideIndex,
+    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfPartition, Offer, Places, SideIndex,
 };
+use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::spec::Side;
 
 /// Room for the row numbers of a partition.
 const PARTITION_SHIFT: u32 = 40;
-/// Rows that may be kept in vain before those needed are copied together.
+/// Rows, and bytes, that may be kept in vain before those needed are copied together.
 const IN_VAIN: usize = 1 << 16;
+const BYTES_IN_VAIN: usize = 1 << 20;
 
 /// The left side with what each of its rows chose.
 pub(super) struct LeftSide {
@@ -77,12 +79,12 @@ pub(super) fn left_indexed_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let partitions = join.left().output_partitioning().partition_count();
-    let (build, active) = join.left_side().join(partitions, || {
+    let (build, active) = join.left_side().join(partition, partitions, |attempt| {
         let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
         let build = Build {
             matching: Arc::clone(join.matching()),
-            left: Arc::clone(join.left()),
-            right: Arc::clone(join.right()),
+            left: attempt.input(join.left())?,
+            right: attempt.input(join.right())?,
             metrics: join.metrics_set().clone(),
             dynamic_filter: join.dynamic_filter().cloned(),
             reservation: Arc::new(reservation),
@@ -141,11 +143,14 @@ struct Build {
 
 impl Build {
     async fn run(self) -> Result<Arc<LeftSide>> {
+        let kept_left = Arc::new(KeptMemory::new(Arc::clone(&self.reservation)));
         let (mut parts, mut batches) = (vec![], vec![]);
-        for (part, of_part) in self.read_left().await? {
+        for (part, of_part) in self.read_left(&kept_left).await? {
             parts.push(part);
             batches.push(of_part);
         }
+        let metrics = BuildMetrics::new(&self.metrics, 0);
+        let timer = metrics.build_time.timer();
         let mut hopeless = Hopeless::default();
         for part in &parts {
             hopeless += part.hopeless();
@@ -162,40 +167,41 @@ impl Build {
             .iter()
             .map(|of_part| of_part.iter().map(&mut number).collect());
         let numbered = numbered.collect();
-        let left_bytes: usize = batches.iter().flatten().map(kept_size).sum();
         let tasks = batches.len();
-        let IndexPlan::I64(plan) = IndexPlan::try_new(parts)? else {
-            return exec_err!("a left side is indexed by times of 64 bits only");
-        };
-        let (index, _) = build_index(plan, batches, tasks, &self.reservation).await?;
-        let choices_bytes = rows * size_of::<RowId>();
-        let held = left_bytes + index.size() + choices_bytes;
-        self.reservation.try_resize(held)?;
+        let (index, _) = build_index(parts, batches, tasks, &self.reservation).await?;
+        metrics.peak_mem_used.set_max(self.reservation.size());
+        let left_bytes = kept_left.size();
+        self.reservation.try_resize(left_bytes + index.size())?;
+        drop(timer);
         if let Some(filter) = &self.dynamic_filter {
             tell(filter, &self.matching, Side::Right, &index)?;
         }
         let index = Arc::new(index);
         let (mut candidates, mut kept) = (vec![], vec![]);
         if rows > 0 {
-            for (mut of_part, batches) in self.stream_right(&index).await? {
-                let before = kept.len() as u32;
-                of_part.relocate(|row| RowId {
-                    batch: row.batch + before,
-                    ..row
+            for (of_part, batches) in self.stream_right(&index).await? {
+                candidates.push(OfPartition {
+                    candidates: of_part,
+                    before: kept.len() as u32,
                 });
-                candidates.push(of_part);
                 kept.extend(batches);
             }
         }
-        let choices = Choices::of(
-            &index,
-            candidates,
-            self.matching.tolerance,
-            (rows, hopeless),
-        )?;
-        let kept_bytes: usize = kept.iter().map(kept_size).sum();
-        let held = left_bytes + choices_bytes + kept_bytes;
+        let timer = metrics.build_time.timer();
+        let (tolerance, left) = (self.matching.tolerance, (rows, hopeless));
+        let mut choosing = Choosing::try_new(&index, candidates, tolerance, left)?;
+        in_pieces(&mut choosing, 0, &self.reservation).await?;
+        metrics.peak_mem_used.set_max(self.reservation.size());
+        let choices_bytes = choosing.size();
+        let choices = choosing.finish();
+        drop(index);
+        let mut memory = RecordBatchMemoryCounter::new();
+        for batch in &kept {
+            memory.count_batch(batch);
+        }
+        let held = left_bytes + choices_bytes + memory.memory_usage();
         self.reservation.try_resize(held)?;
+        drop(timer);
         Ok(Arc::new(LeftSide {
             batches: numbered,
             choices: choices.rows,
@@ -206,16 +212,21 @@ impl Build {
     }
 
     /// The left partitions, keys and times apart, with the columns that come out.
-    async fn read_left(&self) -> Result<Vec<(IndexPart, Vec<RecordBatch>)>> {
+    async fn read_left(
+        &self,
+        memory: &Arc<KeptMemory>,
+    ) -> Result<Vec<(IndexPart, Vec<RecordBatch>)>> {
         let mut readers = JoinSet::new();
         for partition in 0..self.left.output_partitioning().partition_count() {
-            let left = self.left.execute(partition, Arc::clone(&self.context))?;
-            let matching = Arc::clone(&self.matching);
-            let reservation = Arc::clone(&self.reservation);
-            readers.spawn(async move {
-                let read = read_left(partition, &matching, left, &reservation).await?;
-                Ok::<_, DataFusionError>((partition, read))
-            });
+            let reader = LeftReader {
+                partition,
+                input: self.left.execute(partition, Arc::clone(&self.context))?,
+                matching: Arc::clone(&self.matching),
+                memory: Arc::clone(memory),
+                reservation: Arc::clone(&self.reservation),
+                metrics: BuildMetrics::new(&self.metrics, partition),
+            };
+            readers.spawn(async move { Ok((partition, reader.read().await?)) });
         }
         in_order(readers).await
     }
@@ -228,19 +239,17 @@ impl Build {
         let mut readers = JoinSet::new();
         for partition in 0..self.right.output_partitioning().partition_count() {
             let input = self.right.execute(partition, Arc::clone(&self.context))?;
-            let candidates = Candidates::new(index, self.matching.spec.match_condition.op);
-            let held = candidates.size();
-            self.reservation.try_grow(held)?;
+            self.reservation.try_grow(Candidates::size(index))?;
             let stream = RightStream {
-                candidates,
+                candidates: Candidates::new(self.matching.spec.match_condition.op),
                 index: Arc::clone(index),
                 matching: Arc::clone(&self.matching),
                 metrics: BuildMetrics::new(&self.metrics, partition),
                 reservation: Arc::clone(&self.reservation),
                 kept: vec![],
                 kept_rows: 0,
-                kept_bytes: 0,
-                held,
+                memory: RecordBatchMemoryCounter::new(),
+                held: 0,
             };
             readers.spawn(async move { Ok((partition, stream.read(input).await?)) });
         }
@@ -258,36 +267,46 @@ async fn in_order<T: 'static>(mut tasks: JoinSet<Result<(usize, T)>>) -> Result<
     Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
-async fn read_left(
+/// One partition of the left side on its way into the index.
+struct LeftReader {
     partition: usize,
-    matching: &Matching,
-    mut left: SendableRecordBatchStream,
-    reservation: &MemoryReservation,
-) -> Result<(IndexPart, Vec<RecordBatch>)> {
-    let mut part = IndexPart::try_new(&matching.index_spec(Side::Left))?;
-    let mut batches = vec![];
-    let mut first = (partition as u64) << PARTITION_SHIFT;
-    while let Some(batch) = left.next().await.transpose()? {
-        if batch.num_rows() == 0 {
-            continue;
+    input: SendableRecordBatchStream,
+    matching: Arc<Matching>,
+    memory: Arc<KeptMemory>,
+    reservation: Arc<MemoryReservation>,
+    metrics: BuildMetrics,
+}
+
+impl LeftReader {
+    async fn read(mut self) -> Result<(IndexPart, Vec<RecordBatch>)> {
+        let mut part = IndexPart::try_new(&self.matching.index_spec(Side::Left))?;
+        self.reservation.try_grow(part.size())?;
+        let mut batches = vec![];
+        let mut first = (self.partition as u64) << PARTITION_SHIFT;
+        while let Some(batch) = self.input.next().await.transpose()? {
+            let rows = batch.num_rows();
+            if rows == 0 {
+                continue;
+            }
+            let _timer = self.metrics.build_time.timer();
+            let inputs = self.matching.left_inputs(&batch)?;
+            let kept = batch.project(&self.matching.columns.left)?;
+            self.memory.keep(&kept)?;
+            let index_batch = IndexBatch {
+                keys: &inputs.keys,
+                time: &inputs.time,
+                places: Places::run(first, rows),
+                mask: inputs.mask.as_ref(),
+                ties: &[],
+                bounds: &[],
+                own_values: &[],
+            };
+            push(&mut part, &index_batch, &self.reservation)?;
+            first += rows as u64;
+            batches.push(kept);
         }
-        let inputs = matching.left_inputs(&batch)?;
-        let before = part.size();
-        part.push(&IndexBatch {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            places: Places::run(first, batch.num_rows()),
-            mask: inputs.mask.as_ref(),
-            ties: &[],
-            bounds: &[],
-            own_values: &[],
-        })?;
-        first += batch.num_rows() as u64;
-        let kept = batch.project(&matching.columns.left)?;
-        reservation.try_grow(kept_size(&kept) + part.size().saturating_sub(before))?;
-        batches.push(kept);
+        Ok((part, batches))
     }
-    Ok((part, batches))
 }
 
 /// One partition of the right side on its way past the left.
@@ -297,10 +316,11 @@ struct RightStream {
     candidates: Candidates,
     kept: Vec<RecordBatch>,
     kept_rows: usize,
-    kept_bytes: usize,
+    /// Counts `kept`, of which `held` bytes have been taken.
+    memory: RecordBatchMemoryCounter,
+    held: usize,
     metrics: BuildMetrics,
     reservation: Arc<MemoryReservation>,
-    held: usize,
 }
 
 impl RightStream {
@@ -308,17 +328,25 @@ impl RightStream {
         mut self,
         mut input: SendableRecordBatchStream,
     ) -> Result<(Candidates, Vec<RecordBatch>)> {
+        while self.candidates.fill(&self.index) {
+            tokio::task::yield_now().await;
+        }
         while let Some(batch) = input.next().await.transpose()? {
             if batch.num_rows() > 0 {
                 let time = self.metrics.build_time.clone();
-                let _timer = time.timer();
-                self.offer(&batch)?;
+                let timer = time.timer();
+                let kept = self.offer(&batch)?;
+                drop((batch, timer));
+                if kept {
+                    self.let_go().await?;
+                }
             }
         }
         Ok((self.candidates, self.kept))
     }
 
-    fn offer(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Offers the rows of a batch; gives whether any is kept.
+    fn offer(&mut self, batch: &RecordBatch) -> Result<bool> {
         self.metrics.right_rows.add(batch.num_rows());
         let inputs = self.matching.right_inputs(batch)?;
         let (rows, places) = self.matching.split_place(batch)?;
@@ -331,52 +359,74 @@ impl RightStream {
         };
         let won = self.candidates.offer(&self.index, &offer)?;
         if won.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let rows = match 2 * won.len() <= batch.num_rows() {
             true => {
                 self.candidates.kept_alone();
-                let columns = take_arrays(rows.columns(), &UInt32Array::from(won), None)?;
-                self.matching.kept_batch(columns, self.candidates.won())?
+                let won = won.into_iter().map(|row| RowId { batch: 0, row });
+                let won: Vec<RowId> = won.collect();
+                let batch = |_| Some(&rows);
+                let mut copying = Copying::new(&self.matching, &self.reservation, batch);
+                let copied = copying.copy_piece(&won)?;
+                self.held += get_record_batch_memory_size(&copied);
+                copied
             }
             false => rows,
         };
         self.kept_rows += rows.num_rows();
-        self.kept_bytes += kept_size(&rows);
+        self.memory.count_batch(&rows);
         self.kept.push(rows);
-        if self.kept_rows > 2 * self.candidates.live() + IN_VAIN {
-            self.copy_together()?;
+        Ok(true)
+    }
+
+    /// Takes the memory of what is kept, having let go of rows that are no longer the best of
+    /// anything if they are many or memory is short.
+    async fn let_go(&mut self) -> Result<()> {
+        let in_vain = self.kept_rows - self.candidates.live();
+        let bytes = self.memory.memory_usage() / self.kept_rows.max(1) * in_vain;
+        let many = in_vain > IN_VAIN || bytes > BYTES_IN_VAIN;
+        if many && in_vain > self.candidates.live() {
+            return self.copy_together().await;
         }
+        match self.account() {
+            Err(_) if in_vain > 0 => self.copy_together().await,
+            accounted => accounted,
+        }
+    }
+
+    /// Copies the rows that are the best of something out of their batches.
+    async fn copy_together(&mut self) -> Result<()> {
+        let batch = |number| self.kept.get(number as usize);
+        let mut copying = Copying::new(&self.matching, &self.reservation, batch);
+        let mut memory = RecordBatchMemoryCounter::new();
+        let (mut copies, mut copied) = (vec![], 0);
+        while copied < self.candidates.live() {
+            let rows = self.candidates.live_rows().skip(copied).take(PIECE);
+            let rows: Vec<RowId> = rows.collect();
+            for batch in copying.copy(&rows).await? {
+                let number = copies.len() as u32;
+                let ids = (0..batch.num_rows() as u32).map(|row| RowId { batch: number, row });
+                self.candidates.relocate(copied, ids);
+                copied += batch.num_rows();
+                self.held += get_record_batch_memory_size(&batch);
+                memory.count_batch(&batch);
+                copies.push(batch);
+            }
+        }
+        self.kept = copies;
+        self.kept_rows = copied;
+        self.memory = memory;
         self.account()
     }
 
-    /// Lets rows go that are no longer the best of anything.
-    fn copy_together(&mut self) -> Result<()> {
-        let rows: Vec<RowId> = self.candidates.live_rows().collect();
-        let columns: Vec<usize> = (0..self.matching.columns.kept.len()).collect();
-        let nulls = &self.matching.columns.kept_nulls;
-        let columns = gather(nulls, &columns, &rows, |number| {
-            self.kept.get(number as usize)
-        })?;
-        self.kept = vec![self.matching.kept_batch(columns, rows.len())?];
-        self.kept_rows = rows.len();
-        self.kept_bytes = self.kept.iter().map(kept_size).sum();
-        let mut row = 0..;
-        self.candidates.relocate(|_| RowId {
-            batch: 0,
-            row: row.next().unwrap_or_default(),
-        });
-        Ok(())
-    }
-
     fn account(&mut self) -> Result<()> {
-        let held = self.kept_bytes + self.candidates.size();
+        let held = self.memory.memory_usage();
         match held.checked_sub(self.held) {
             Some(more) => self.reservation.try_grow(more)?,
             None => self.reservation.shrink(self.held - held),
         }
         self.held = held;
-        self.metrics.peak_mem_used.set_max(held);
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
-//! Jobs without waiting, shared out to tasks.
+//! Work without waiting: jobs shared out to tasks, and pieces done one after the other.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryReservation;
 use tokio::task::JoinError;
+
+use crate::kernel::pieces::Pieces;
 
 /// Runs `job` for each input on as many tasks as `tasks` says; gives the results in the order
 /// of the inputs. Dropping the future ends the tasks, between two jobs.
@@ -53,6 +56,35 @@ where
     }
     outputs.sort_unstable_by_key(|(number, _)| *number);
     Ok(outputs.into_iter().map(|(_, output)| output).collect())
+}
+
+/// Does work piece by piece. Dropping the future ends it between two of them.
+///
+/// Of the reservation `taken` bytes are for what the work holds; before each piece that is
+/// brought to what it may hold after it.
+pub(super) async fn in_pieces(
+    work: &mut impl Pieces,
+    mut taken: usize,
+    reservation: &MemoryReservation,
+) -> Result<()> {
+    loop {
+        let needed = work.size() + work.room();
+        if let Some(more) = needed.checked_sub(taken) {
+            reservation.try_grow(more)?;
+            taken = needed;
+        }
+        if !work.piece()? {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    match work.size().checked_sub(taken) {
+        Some(more) => reservation.try_grow(more),
+        None => {
+            reservation.shrink(taken - work.size());
+            Ok(())
+        }
+    }
 }
 
 /// What a task came to; its panic goes on here.

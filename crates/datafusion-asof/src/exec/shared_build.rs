@@ -1,9 +1,12 @@
 //! What is built once and used by all partitions of a join.
 
+use std::collections::HashSet;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::{Result, SharedResult};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use futures::future::{BoxFuture, Shared};
 
 /// What is built, once and for all.
@@ -12,14 +15,16 @@ pub(super) type BuildFuture<T> = Shared<BoxFuture<'static, SharedResult<Arc<T>>>
 /// The one reading of a side that all left partitions wait for.
 ///
 /// A shared future rather than a once-cell: when the partition that drives it is dropped,
-/// another goes on from where it is, and no input is executed twice. When
-/// every partition has been executed and is done, what was built is let go.
+/// another goes on from where it is, and no input is executed twice. When nobody is left to
+/// wait, a build that has not ended is dropped with all that it reads; a partition that is
+/// executed later begins anew. When every partition has been executed and is done, what was
+/// built is let go.
 pub(super) struct SharedBuild<T>(Arc<Mutex<BuildState<T>>>);
 
 struct BuildState<T> {
     build: Option<BuildFuture<T>>,
-    /// Left partitions executed so far, and those of them not yet done.
-    executed: usize,
+    /// Left partitions executed so far, and how many streams of them are not yet done.
+    executed: HashSet<usize>,
     active: usize,
 }
 
@@ -29,12 +34,43 @@ pub(super) struct ActivePartition<T> {
     partitions: usize,
 }
 
+/// Whether the inputs of a build have been executed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    First,
+    Again,
+}
+
+impl Attempt {
+    /// An input for this attempt: exchanges can be executed only once.
+    pub(super) fn input(self, plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        match self {
+            Self::First => Ok(Arc::clone(plan)),
+            Self::Again => reset_plan_states(Arc::clone(plan)),
+        }
+    }
+}
+
 impl<T> BuildState<T> {
     fn empty() -> Self {
         Self {
             build: None,
-            executed: 0,
+            executed: HashSet::new(),
             active: 0,
+        }
+    }
+
+    /// What nobody will ask for any more.
+    fn let_go(&mut self, partitions: usize) -> Option<BuildFuture<T>> {
+        if self.active > 0 {
+            return None;
+        }
+        if self.executed.len() >= partitions {
+            return std::mem::replace(self, Self::empty()).build;
+        }
+        match &self.build {
+            Some(build) if build.peek().is_none() => self.build.take(),
+            _ => None,
         }
     }
 }
@@ -52,18 +88,23 @@ impl<T> Debug for SharedBuild<T> {
 }
 
 impl<T> SharedBuild<T> {
-    /// The build for one more of `partitions` left partitions.
+    /// The build for one of `partitions` left partitions.
     pub(super) fn join(
         &self,
+        partition: usize,
         partitions: usize,
-        start: impl FnOnce() -> Result<BuildFuture<T>>,
+        start: impl FnOnce(Attempt) -> Result<BuildFuture<T>>,
     ) -> Result<(BuildFuture<T>, ActivePartition<T>)> {
         let mut state = lock(&self.0);
+        let attempt = match state.executed.is_empty() {
+            true => Attempt::First,
+            false => Attempt::Again,
+        };
         let build = match &state.build {
             Some(build) => build.clone(),
-            None => state.build.insert(start()?).clone(),
+            None => state.build.insert(start(attempt)?).clone(),
         };
-        state.executed += 1;
+        state.executed.insert(partition);
         state.active += 1;
         let active = ActivePartition {
             state: Arc::clone(&self.0),
@@ -77,9 +118,10 @@ impl<T> Drop for ActivePartition<T> {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         state.active -= 1;
-        if state.active == 0 && state.executed >= self.partitions {
-            *state = BuildState::empty();
-        }
+        let needless = state.let_go(self.partitions);
+        // What a build holds is dropped without the lock.
+        drop(state);
+        drop(needless);
     }
 }
 

@@ -21,9 +21,10 @@
 //!
 //! Right batches are kept only while one of their rows is the last seen of its key or the
 //! match of a left row not yet emitted. Those no longer needed are dropped each time the
-//! number kept has doubled; when what is left is mostly rows that nobody needs, the needed
-//! ones are copied together, so a rare key does not pin its batch. Ordinals of all keys of
-//! both sides are kept. All of it is taken from the memory pool as `AsOfJoinMerge`.
+//! number kept has doubled; when what is left is mostly rows that nobody needs, or memory is
+//! short, the needed ones are copied together, so a rare key does not pin its batch. Ordinals
+//! of all keys of both sides are kept. All of it is taken from the memory pool as
+//! `AsOfJoinMerge`.
 //!
 //! # Degenerate cases
 //!
@@ -36,17 +37,18 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DataFusionError, HashMap, HashSet, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use super::asof_join::AsOfJoinExec;
+use super::copies::Copying;
 use super::gather::{RightRows, gather};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
@@ -91,7 +93,7 @@ pub(super) fn sort_merge_stream(
             input: join.right().execute(partition, Arc::clone(context))?,
             order: right_order,
             kept: HashMap::new(),
-            kept_bytes: 0,
+            memory: RecordBatchMemoryCounter::new(),
             next_number: 0,
             look_through_at: FEW_BATCHES,
             promised,
@@ -143,11 +145,20 @@ struct KeptRows {
     input: SendableRecordBatchStream,
     order: OrderCheck,
     kept: HashMap<u32, RecordBatch>,
-    kept_bytes: usize,
+    memory: RecordBatchMemoryCounter,
     next_number: u32,
     look_through_at: usize,
     /// Whether nothing but a declaration says that the input is in order.
     promised: bool,
+}
+
+/// When the needed rows of kept batches are copied together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// If most of the rows kept are not needed.
+    IfFew,
+    /// If memory is short and there is a row to be let go.
+    IfAny,
 }
 
 /// Whether some source of the plan is taken to be in order without having been sorted.
@@ -259,6 +270,7 @@ impl SortMerge {
             }
             let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
             let inputs = self.matching.left_inputs(&batch)?;
+            self.make_room(batch.num_rows())?;
             let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
             if let Some(mask) = &inputs.mask {
                 refuse(&mut keys, mask);
@@ -292,6 +304,7 @@ impl SortMerge {
             let _timer = time.timer();
             self.build_metrics.right_rows.add(batch.num_rows());
             let inputs = self.matching.right_inputs(&batch)?;
+            self.make_room(batch.num_rows())?;
             let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
             if let Some(mask) = &inputs.mask {
                 refuse(&mut keys, mask);
@@ -301,14 +314,19 @@ impl SortMerge {
             order.check(&times, batch.num_rows(), &inputs.ties)?;
             self.merge.grow(self.ordinals.len());
             if self.right.kept.len() >= self.right.look_through_at {
-                self.drop_unneeded(matches)?;
+                self.drop_unneeded(matches, Copies::IfFew).await?;
             }
             let (payload, _) = self.matching.split_place(&batch)?;
+            self.right.memory.count_batch(&payload);
+            if self.account().is_err() {
+                self.drop_unneeded(matches, Copies::IfAny).await?;
+                self.right.memory.count_batch(&payload);
+                self.account()?;
+            }
             let own_values = self.own_values.iter();
             let validity = own_values.map(|column| payload.column(*column).logical_nulls());
             let validity = validity.collect();
             let number = self.right.keep(payload);
-            self.account()?;
             return Ok(Some(Cursor {
                 batch: OrderedBatch {
                     keys,
@@ -322,33 +340,67 @@ impl SortMerge {
         Ok(None)
     }
 
+    /// Takes the memory of all that is held.
     fn account(&self) -> Result<()> {
-        let held = self.right.kept_bytes + self.ordinals.size() + self.merge.size();
+        let held = self.held();
         self.build_metrics.peak_mem_used.set_max(held);
         self.reservation.try_resize(held)
     }
 
-    /// Drops right batches that hold no needed row, or copies the needed rows together.
-    fn drop_unneeded(&mut self, matches: &mut Matches) -> Result<()> {
+    /// Takes the memory that the keys of so many rows may need.
+    fn make_room(&self, rows: usize) -> Result<()> {
+        let keys = self.ordinals.len() + rows;
+        let room = self.ordinals.room(rows) + self.merge.room(keys, rows);
+        self.reservation.try_resize(self.held() + room)
+    }
+
+    fn held(&self) -> usize {
+        self.right.memory.memory_usage() + self.ordinals.size() + self.merge.size()
+    }
+
+    /// Drops right batches that hold no needed row, and copies the needed rows of others
+    /// together.
+    async fn drop_unneeded(&mut self, matches: &mut Matches, copy: Copies) -> Result<()> {
         let needed = |row: &&mut RowId| row.is_some();
-        let of_left = matches.iter_mut().flatten().filter(needed);
-        let rows: Vec<RowId> = self.merge.live().chain(of_left.map(|row| *row)).collect();
+        let of_left = matches.iter().map(Vec::len).sum::<usize>();
+        let most = self.merge.live().count() + of_left;
+        let lists = 2 * most * size_of::<RowId>();
+        self.reservation.try_resize(self.held() + lists)?;
+        let of_left = matches.iter().flatten().filter(|row| row.is_some());
+        let rows = self.merge.live().chain(of_left.copied());
+        let mut rows: Vec<RowId> = rows.collect();
+        rows.sort_unstable_by_key(|row| (row.batch, row.row));
+        rows.dedup();
         let used: HashSet<u32> = rows.iter().map(|row| row.batch).collect();
         self.right.retain(&used);
+        self.reservation.try_resize(self.held() + lists)?;
         let kept_rows: usize = self.right.kept.values().map(RecordBatch::num_rows).sum();
-        if kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES {
-            let columns = self.gather_right(&rows)?;
-            let together = self.matching.kept_batch(columns, rows.len())?;
+        let copies = match copy {
+            Copies::IfFew => kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES,
+            Copies::IfAny => kept_rows > rows.len(),
+        };
+        if copies {
+            let batch = |number| self.right.kept.get(&number);
+            let mut copying = Copying::new(&self.matching, &self.reservation, batch);
+            let together = copying.copy(&rows).await?;
             self.right.retain(&HashSet::new());
-            let number = self.right.keep(together);
-            let mut ids = (0..rows.len() as u32).map(|row| RowId { batch: number, row });
-            self.merge.relocate(&mut ids);
+            let mut ids = Vec::with_capacity(rows.len());
+            for batch in together {
+                let rows = 0..batch.num_rows() as u32;
+                self.right.memory.count_batch(&batch);
+                let number = self.right.keep(batch);
+                ids.extend(rows.map(|row| RowId { batch: number, row }));
+            }
+            let id = |row: RowId| {
+                let at = rows.binary_search_by_key(&(row.batch, row.row), |r| (r.batch, r.row));
+                at.map_or(row, |at| ids[at])
+            };
+            self.merge.relocate(id);
             for row in matches.iter_mut().flatten().filter(needed) {
-                if let Some(id) = ids.next() {
-                    *row = id;
-                }
+                *row = id(*row);
             }
         }
+        self.account()?;
         self.right.look_through_at = FEW_BATCHES.max(2 * self.right.kept.len());
         Ok(())
     }
@@ -383,17 +435,20 @@ impl RightRows for SortMerge {
 }
 
 impl KeptRows {
+    /// Keeps a batch that `memory` has counted.
     fn keep(&mut self, batch: RecordBatch) -> u32 {
         let number = self.next_number;
         // Numbers of batches long dropped may come again after 2^32 batches.
         self.next_number = (number + 1) % u32::MAX;
-        self.kept_bytes += get_record_batch_memory_size(&batch);
         self.kept.insert(number, batch);
         number
     }
 
     fn retain(&mut self, used: &HashSet<u32>) {
         self.kept.retain(|number, _| used.contains(number));
-        self.kept_bytes = self.kept.values().map(get_record_batch_memory_size).sum();
+        self.memory = RecordBatchMemoryCounter::new();
+        for batch in self.kept.values() {
+            self.memory.count_batch(batch);
+        }
     }
 }

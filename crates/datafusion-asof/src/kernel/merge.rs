@@ -117,6 +117,27 @@ impl Merge {
         }
     }
 
+    /// Bytes that [`Self::grow`] and the noting of `rows` right rows may take.
+    pub(crate) fn room(&self, distinct: usize, rows: usize) -> usize {
+        let entries = distinct * self.spec.classes;
+        let larger = |needed: usize, capacity: usize, width: usize| match needed > capacity {
+            // Vectors grow to twice their size.
+            true => needed.max(2 * capacity) * width,
+            false => 0,
+        };
+        let mut room = larger(entries, self.last.capacity(), size_of::<RowId>())
+            + larger(distinct, self.unseen.capacity(), size_of::<usize>());
+        if self.spec.tolerance.is_some() {
+            room += larger(entries, self.last_times.capacity(), size_of::<i128>());
+        }
+        if self.spec.keeps_unchosen {
+            let unchosen = self.unchosen.len() + rows;
+            room += larger(distinct, self.chosen.capacity(), size_of::<bool>())
+                + larger(unchosen, self.unchosen.capacity(), size_of::<RowId>());
+        }
+        room
+    }
+
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         (self.last.capacity() + self.unchosen.capacity()) * size_of::<RowId>()
@@ -352,12 +373,10 @@ impl Merge {
         self.last.iter().copied().filter(|row| row.is_some())
     }
 
-    /// Gives the rows of [`Self::live`] new ids, in the same order.
-    pub(crate) fn relocate(&mut self, mut ids: impl Iterator<Item = RowId>) {
+    /// Gives the rows of [`Self::live`] new ids.
+    pub(crate) fn relocate(&mut self, id: impl Fn(RowId) -> RowId) {
         for row in self.last.iter_mut().filter(|row| row.is_some()) {
-            if let Some(id) = ids.next() {
-                *row = id;
-            }
+            *row = id(*row);
         }
     }
 }

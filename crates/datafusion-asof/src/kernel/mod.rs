@@ -14,7 +14,7 @@
 //! * [`merge`]: both sides in time order, with one "last row seen" per key, and [`order`], which
 //!   holds inputs to that order.
 //!
-//! Everything between keys and payload is a number: payload columns are touched only when
+//! What takes long is done in [`pieces`]. Everything between keys and payload is a number: payload columns are touched only when
 //! the matches of a batch are known.
 
 pub(crate) mod distance;
@@ -23,6 +23,7 @@ pub(crate) mod index;
 pub(crate) mod merge;
 pub(crate) mod order;
 pub(crate) mod ordinals;
+pub(crate) mod pieces;
 pub(crate) mod reach;
 pub(crate) mod rows;
 pub(crate) mod ties;

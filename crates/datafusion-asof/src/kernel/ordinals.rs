@@ -30,7 +30,10 @@ use datafusion::arrow::datatypes::{
     Float32Type, Float64Type,
 };
 use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::utils::memory::estimate_memory_size;
 use datafusion::common::{HashMap, Result, exec_err};
+
+use super::pieces::PIECE;
 
 /// The ordinal of a key with a NULL in it.
 pub(crate) const NULL_KEY: u32 = u32::MAX;
@@ -124,12 +127,32 @@ impl KeyOrdinals {
         }
     }
 
+    /// Whether no key has an ordinal.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         self.known.words.allocation_size()
             + self.known.short.allocation_size()
             + self.known.long.allocation_size()
             + self.known.long_bytes
+            + match &self.encoding {
+                Encoding::Rows { converter, .. } => converter.size(),
+                _ => 0,
+            }
+    }
+
+    /// Bytes that interning so many keys may take: those of larger tables.
+    pub(crate) fn room(&self, keys: usize) -> usize {
+        let known = &self.known;
+        match self.encoding {
+            Encoding::NoKey => 0,
+            Encoding::Word => room(&known.words, keys),
+            Encoding::Bytes => room(&known.short, keys).max(room(&known.long, keys)),
+            Encoding::Rows { .. } => room(&known.long, keys),
+        }
     }
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
@@ -184,20 +207,82 @@ impl KeyOrdinals {
         }
     }
 
-    /// Takes in the keys of another; gives for each of its ordinals the one here.
-    pub(crate) fn absorb(&mut self, other: &Self) -> Result<Vec<u32>> {
-        let mut ordinals = vec![0; other.len()];
+    /// Takes in some more keys of another; gives whether there are others.
+    pub(crate) fn absorb(&mut self, other: &mut Absorbing) -> Result<bool> {
         let mut intern = Intern(&mut self.known);
-        for (word, ordinal) in &other.known.words {
-            ordinals[*ordinal as usize] = intern.word(*word)?;
+        let ordinals = &mut other.ordinals;
+        let mut room = PIECE;
+        for (word, ordinal) in other.words.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.word(word)?;
+            room -= 1;
         }
-        for (view, ordinal) in &other.known.short {
-            ordinals[*ordinal as usize] = intern.short(*view)?;
+        for (view, ordinal) in other.short.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.short(view)?;
+            room -= 1;
         }
-        for (bytes, ordinal) in &other.known.long {
-            ordinals[*ordinal as usize] = intern.long(bytes)?;
+        for (bytes, ordinal) in other.long.by_ref().take(room) {
+            ordinals[ordinal as usize] = intern.long(&bytes)?;
+            room -= 1;
         }
-        Ok(ordinals)
+        Ok(room == 0)
+    }
+}
+
+/// The keys of one that go over into another.
+pub(crate) struct Absorbing {
+    words: <HashMap<u64, u32> as IntoIterator>::IntoIter,
+    short: <HashMap<u128, u32> as IntoIterator>::IntoIter,
+    long: <HashMap<Box<[u8]>, u32> as IntoIterator>::IntoIter,
+    /// For each ordinal there the one here.
+    ordinals: Vec<u32>,
+    bytes: usize,
+}
+
+impl Absorbing {
+    pub(crate) fn new(keys: KeyOrdinals) -> Self {
+        let (bytes, ordinals) = (keys.size(), vec![0; keys.len()]);
+        Self {
+            words: keys.known.words.into_iter(),
+            short: keys.known.short.into_iter(),
+            long: keys.known.long.into_iter(),
+            ordinals,
+            bytes,
+        }
+    }
+
+    /// Bytes held, for the memory pool.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes + size_of_val(self.ordinals.as_slice())
+    }
+
+    /// No keys, and the ordinals of one that stays as it is.
+    pub(crate) fn taken_over(keys: &KeyOrdinals) -> Self {
+        Self {
+            words: HashMap::new().into_iter(),
+            short: HashMap::new().into_iter(),
+            long: HashMap::new().into_iter(),
+            ordinals: (0..keys.len() as u32).collect(),
+            bytes: 0,
+        }
+    }
+
+    /// For each ordinal of the one that was absorbed the one of the other.
+    pub(crate) fn ordinals(&self) -> &[u32] {
+        &self.ordinals
+    }
+
+    /// The same.
+    pub(crate) fn into_ordinals(self) -> Vec<u32> {
+        self.ordinals
+    }
+}
+
+/// Bytes of the table that a table becomes with so many keys more.
+fn room<K>(table: &HashMap<K, u32>, more: usize) -> usize {
+    let keys = table.len() + more;
+    match keys > table.capacity() {
+        true => estimate_memory_size::<(K, u32)>(keys, 0).unwrap_or(usize::MAX),
+        false => 0,
     }
 }
 
@@ -346,9 +431,8 @@ fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
         // There may be no value at all that a code could stand for.
         return Ok(vec![NULL_KEY; keys.len()]);
     }
-    let codes = dictionary.normalized_keys();
-    let mut of_value = vec![None; dictionary.values().len()];
-    let values = dictionary.values();
+    let (codes, values) = (dictionary.normalized_keys(), dictionary.values());
+    let mut known = KnownCodes::new(values.len(), keys.len());
     (0..keys.len())
         .map(|row| {
             if dictionary.keys().is_null(row) {
@@ -356,16 +440,49 @@ fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
             }
             // Only values that occur: a slice keeps its whole dictionary.
             let code = codes[row];
-            match of_value[code] {
-                Some(known) => Ok(known),
+            match known.get(code) {
+                Some(ordinal) => Ok(ordinal),
                 None => {
                     let one = plain(&values.slice(code, 1), find)?[0];
-                    of_value[code] = Some(one);
+                    known.insert(code, one);
                     Ok(one)
                 }
             }
         })
         .collect()
+}
+
+/// The ordinals of the codes that a batch has, in room for the batch: its dictionary may be
+/// that of a whole file.
+enum KnownCodes {
+    All(Vec<Option<u32>>),
+    Few(HashMap<usize, u32>),
+}
+
+impl KnownCodes {
+    fn new(values: usize, rows: usize) -> Self {
+        match values <= 2 * rows {
+            true => Self::All(vec![None; values]),
+            false => Self::Few(HashMap::default()),
+        }
+    }
+
+    #[inline]
+    fn get(&self, code: usize) -> Option<u32> {
+        match self {
+            Self::All(ordinals) => ordinals[code],
+            Self::Few(ordinals) => ordinals.get(&code).copied(),
+        }
+    }
+
+    fn insert(&mut self, code: usize, ordinal: u32) {
+        match self {
+            Self::All(ordinals) => ordinals[code] = Some(ordinal),
+            Self::Few(ordinals) => {
+                ordinals.insert(code, ordinal);
+            }
+        }
+    }
 }
 
 /// Ordinals of keys that are cheap to compare: a key equal to the one before is not found
@@ -478,6 +595,9 @@ fn comparable_columns(
     Ok((columns, nulls))
 }
 
+/// The numbers of `Float16` columns.
+type F16 = <Float16Type as ArrowPrimitiveType>::Native;
+
 /// `-0.0` becomes `0.0` and every NaN the same NaN; other arrays stay as they are.
 fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
     macro_rules! normalize {
@@ -490,12 +610,10 @@ fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => normalize!(Float64Type, Float64Array, f64::NAN, 0.0),
         DataType::Float32 => normalize!(Float32Type, Float32Array, f32::NAN, 0.0),
-        DataType::Float16 => {
-            let zero = <Float16Type as ArrowPrimitiveType>::Native::usize_as(0);
-            let floats = array.as_primitive::<Float16Type>();
-            let normal: Float16Array = floats.unary(|x| if x == zero { zero } else { x });
-            Arc::new(normal)
-        }
+        DataType::Float16 => normalize!(Float16Type, Float16Array, F16::NAN, F16::ZERO),
         _ => Arc::clone(array),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,10 +90,29 @@ pub(crate) struct Zones {
 }
 
 impl Zones {
-    pub(crate) fn new(values: impl Iterator<Item = Vec<i128>>) -> Self {
+    /// Room for so many rows of so many bounds.
+    pub(crate) fn with_capacity(bounds: usize, rows: usize) -> Self {
+        let tree = || Tree {
+            levels: vec![Vec::with_capacity(rows)],
+        };
         Self {
-            trees: values.map(Tree::new).collect(),
+            trees: std::iter::repeat_with(tree).take(bounds).collect(),
         }
+    }
+
+    /// Bytes that so many rows of so many bounds take.
+    pub(crate) fn size_of(bounds: usize, rows: usize) -> usize {
+        bounds * (rows + rows / ((1 << FAN_OUT_BITS) - 1)) * size_of::<i128>()
+    }
+
+    /// Appends values of a bound; `last` says that there will be no others.
+    pub(crate) fn extend(&mut self, bound: usize, values: impl Iterator<Item = i128>, last: bool) {
+        self.trees[bound].extend(values, last);
+    }
+
+    /// The value of a row for a bound.
+    pub(crate) fn value(&self, bound: usize, row: usize) -> i128 {
+        self.trees[bound].levels[0][row]
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -152,22 +171,31 @@ struct Tree {
 }
 
 impl Tree {
-    fn new(values: Vec<i128>) -> Self {
-        let mut levels = vec![values];
-        while let Some(below) = levels.last()
-            && below.len() > 1
-        {
-            let minima = below.chunks(1 << FAN_OUT_BITS);
-            let minima = minima.map(|chunk| chunk.iter().copied().min().unwrap_or(NEVER));
-            levels.push(minima.collect());
+    fn extend(&mut self, values: impl Iterator<Item = i128>, last: bool) {
+        self.levels[0].extend(values);
+        let mut level = 0;
+        while self.levels[level].len() > 1 {
+            if self.levels.len() == level + 1 {
+                self.levels.push(vec![]);
+            }
+            let (below, above) = self.levels.split_at_mut(level + 1);
+            let (below, above) = (&below[level], &mut above[0]);
+            let rest = &below[above.len() << FAN_OUT_BITS..];
+            // A node is made when it is full, at last also of what is left.
+            let nodes = match last {
+                true => rest.len().div_ceil(1 << FAN_OUT_BITS),
+                false => rest.len() >> FAN_OUT_BITS,
+            };
+            let minima = rest.chunks(1 << FAN_OUT_BITS).take(nodes);
+            above.extend(minima.map(|chunk| chunk.iter().copied().min().unwrap_or(NEVER)));
+            level += 1;
         }
-        Self { levels }
     }
 
     fn size(&self) -> usize {
         self.levels
             .iter()
-            .map(|level| size_of_val(level.as_slice()))
+            .map(|level| level.capacity() * size_of::<i128>())
             .sum()
     }
 }
@@ -181,7 +209,15 @@ mod tests {
         // Few values, so that most nodes must be passed over; two bounds at once.
         let values =
             |step: usize| -> Vec<i128> { (0..1000).map(|i| ((i * step) % 97) as i128).collect() };
-        let zones = Zones::new([values(31), values(57)].into_iter());
+        let mut zones = Zones::with_capacity(2, 1000);
+        for (bound, step) in [31, 57].into_iter().enumerate() {
+            // In pieces of any length.
+            let mut values = values(step).into_iter();
+            for piece in [1, 16, 300, 0, 7, 500] {
+                zones.extend(bound, values.by_ref().take(piece), false);
+            }
+            zones.extend(bound, values, true);
+        }
         for limits in [[0, 96], [3, 40], [96, 0], [1, 1], [-1, 96]] {
             for range in [0..1000, 5..900, 16..32, 17..17, 255..257, 999..1000] {
                 let passes =

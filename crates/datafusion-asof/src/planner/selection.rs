@@ -43,6 +43,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 joins,
                 left: size_of_side(join.left())?,
                 right: size_of_side(join.right())?,
+                right_partitions: right_partitions(join, config),
                 right_in_order: join.right_in_time_order(),
                 allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             };
@@ -60,6 +61,12 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// How many partitions of the right are read at a time: DataFusion may deal them out to more.
+fn right_partitions(join: &AsOfJoinExec, config: &ConfigOptions) -> usize {
+    let partitions = join.right().output_partitioning().partition_count();
+    partitions.max(config.execution.target_partitions)
 }
 
 fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
@@ -82,6 +89,7 @@ struct Known {
     joins: usize,
     left: Size,
     right: Size,
+    right_partitions: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
@@ -89,9 +97,49 @@ struct Known {
 }
 
 impl Known {
-    /// A left side that is indexed waits for the end of the right.
+    /// A left side that is indexed waits for the end of both.
     fn may_index_left(&self) -> bool {
-        self.allows_left && !self.right.endless
+        self.allows_left && !self.left.endless && !self.right.endless
+    }
+
+    /// What the pool gives to one join: the rest of the plan wants memory too.
+    fn share(&self) -> Option<usize> {
+        self.pool.map(|pool| pool / 2 / self.joins.max(1))
+    }
+
+    /// Bytes that an index of the left takes beside itself: candidates and choices of each
+    /// row, and the right rows that they are, of which as many may be kept in vain.
+    fn beside_left(&self) -> Option<usize> {
+        const CANDIDATE: usize = 33;
+        const CHOICE: usize = 8;
+        let left = self.left.rows?;
+        let candidates = left.saturating_mul(self.right_partitions);
+        let kept = candidates.min(self.right.rows.unwrap_or(usize::MAX));
+        let kept = kept.saturating_mul(2 * self.right.row);
+        let candidates = candidates.saturating_mul(CANDIDATE);
+        Some(
+            candidates
+                .saturating_add(left * CHOICE)
+                .saturating_add(kept),
+        )
+    }
+
+    /// What lets the left side be indexed, if anything does.
+    fn left_fits(&self, limit: Option<&(usize, String)>) -> Option<String> {
+        let fits = Some(self.left).filter(|_| self.may_index_left());
+        let fits = fit(fits?, limit)?;
+        let Some(share) = self.share() else {
+            return Some(fits);
+        };
+        let (index, beside) = (self.left.bytes?, self.beside_left()?);
+        let both = index.saturating_add(beside);
+        let (index, beside) = (size(index), size(beside));
+        (both <= share).then(|| {
+            format!(
+                "indexed about {index}, its candidates {beside}, within {}",
+                shown_share(share)
+            )
+        })
     }
 }
 
@@ -101,6 +149,8 @@ struct Size {
     rows: Option<usize>,
     /// In memory, with an index.
     bytes: Option<usize>,
+    /// Bytes of a row, without an index.
+    row: usize,
     endless: bool,
 }
 
@@ -134,17 +184,19 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
             return (BroadcastLeft, "asof.strategy = broadcast_left".into());
         }
         StrategyOption::BroadcastLeft => {
-            let reason = "this join does not allow asof.strategy = broadcast_left";
-            return (Broadcast, reason.into());
+            let (strategy, why) = match known {
+                _ if known.right.endless => (SortMerge, "the right side has no end"),
+                _ if known.left.endless => (Broadcast, "the left side has no end"),
+                _ => (Broadcast, "this join does not allow it"),
+            };
+            let reason = format!("not asof.strategy = broadcast_left: {why}");
+            return (strategy, reason);
         }
         StrategyOption::SortMerge => return (SortMerge, "asof.strategy = sort_merge".into()),
         StrategyOption::Auto => {}
     }
     let limit = limit(known);
-    // What a left side keeps of the right is not foreseen, so a pool with a limit is not
-    // risked on it.
-    let left_may = known.may_index_left() && known.pool.is_none();
-    let left = fit(known.left, limit.as_ref()).filter(|_| left_may);
+    let left = known.left_fits(limit.as_ref());
     let right = fit(known.right, limit.as_ref());
     match (left, right) {
         (Some(left), None) => (BroadcastLeft, format!("left side {left}")),
@@ -159,19 +211,18 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
 
 /// How many bytes an index may take, and where that is said; `None` for any size.
 fn limit(known: &Known) -> Option<(usize, String)> {
-    match (known.threshold, known.pool) {
+    match (known.threshold, known.share()) {
         (Some(threshold), _) => {
             let shown = format!("asof.broadcast_threshold = {}", size(threshold));
             Some((threshold, shown))
         }
-        (None, Some(pool)) => {
-            // The left side and what is above the joins want memory too.
-            let share = pool / 2 / known.joins.max(1);
-            let shown = format!("the {} it may have of the memory pool", size(share));
-            Some((share, shown))
-        }
+        (None, Some(share)) => Some((share, shown_share(share))),
         (None, None) => None,
     }
+}
+
+fn shown_share(share: usize) -> String {
+    format!("the {} it may have of the memory pool", size(share))
 }
 
 /// What makes a side fit, if it does.
@@ -237,16 +288,15 @@ fn size_of_side(side: &Arc<dyn ExecutionPlan>) -> Result<Size> {
     const WITH_INDEX: usize = 3;
     let statistics = StatisticsContext::new().compute(side.as_ref(), &StatisticsArgs::new())?;
     let rows = statistics.num_rows.get_value().copied();
+    let row = row_bytes(&side.schema(), &statistics);
     let bytes = match rows {
-        Some(rows) => {
-            let row = row_bytes(&side.schema(), &statistics) + INDEX_ROW;
-            Some(rows.saturating_mul(row))
-        }
+        Some(rows) => Some(rows.saturating_mul(row + INDEX_ROW)),
         None => file_bytes(side).map(|bytes| bytes.saturating_mul(WITH_INDEX)),
     };
     Ok(Size {
         rows,
         bytes,
+        row,
         endless: side.boundedness().is_unbounded(),
     })
 }

@@ -1,6 +1,7 @@
 //! Little memory, and readers that walk away: what was taken is given back, and no answer is wrong.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +10,13 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, GreedyMemoryPool, MemoryConsumerMetrics, MemoryPool, TrackConsumersPool,
+};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
+use datafusion_asof::AsOfStrategy;
 use futures::StreamExt;
 
 use crate::case::Case;
@@ -228,5 +232,43 @@ async fn read_a_little(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>
             drop(streams.swap_remove(at));
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// A build of which nobody waits for the end is dropped although the plan lives and some
+/// partitions were never executed; one that is executed later reads everything anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_build_is_dropped_and_begun_anew() {
+    let case = large_case(3, Op::GtEq, false);
+    let expected = case.expected();
+    for strategy in [AsOfStrategy::Broadcast, AsOfStrategy::BroadcastLeft] {
+        let what = format!("{strategy:?}");
+        let pool = GreedyMemoryPool::new(100_000_000);
+        let pool = Arc::new(TrackConsumersPool::new(pool, NonZero::<usize>::MIN));
+        let runtime = runtime(Arc::clone(&pool) as Arc<dyn MemoryPool>);
+        // With exchanges below the join: they cannot be executed twice, and those that were
+        // not read to the end hold their own buffers as long as the plan lives.
+        let config = config(3).with_round_robin_repartition(true);
+        let context = TaskContext::default().with_session_config(config);
+        let context = Arc::new(context.with_runtime(Arc::clone(&runtime)));
+        let plan = plan(&case, strategy, &context).expect("plans");
+        let partitions = plan.properties().partitioning.partition_count();
+        assert!(partitions > 1, "{what} has {partitions} partitions");
+        let mut first = plan.execute(0, Arc::clone(&context)).expect("executes");
+        assert!(futures::poll!(first.next()).is_pending(), "{what}");
+        tokio::task::yield_now().await;
+        drop(first);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let of_join = |held: &MemoryConsumerMetrics| held.name.starts_with("AsOfJoin");
+        while pool.metrics().iter().any(of_join) {
+            assert!(Instant::now() < deadline, "{what}: {}", pool.report_top(9));
+            tokio::task::yield_now().await;
+        }
+        let answer = execute(&plan, &context).await;
+        let answer = answer.unwrap_or_else(|e| panic!("{what}: {e}"));
+        let answer = answer.iter().flat_map(|batches| rows(batches)).collect();
+        compare(answer, &expected).unwrap_or_else(|e| panic!("{what}: {e}"));
+        drop(plan);
+        assert_let_go(&runtime, &what).await;
     }
 }

@@ -6,11 +6,12 @@
 //! * [`frames`]: names and fill values of `join_asof`.
 //! * [`filters`] above a join, which the optimizer moves.
 //! * [`parser_fuzz`]: texts that no one would write.
-//! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
+//! * [`faults`], [`limits`] and [`cancel`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+mod cancel;
 mod case;
 mod engine;
 mod extremes;

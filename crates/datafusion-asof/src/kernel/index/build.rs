@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! collect    batches as they are read: keys to ordinals, times            a thread for each partition
-//! plan       how many rows each key has, so where each list begins        one thread
+//! plan       how many rows each key has, so where each list begins        one thread, in pieces
 //! scatter    some batches at a time: rows to shards                       any thread
 //! shard      a shard: rows to lists, lists to time order                  any thread
+//! finish     bounds and validity classes, if there are any                one thread, in pieces
 //! ```
 //!
 //! A *shard* is what one thread orders in its cache: some ten thousand rows, of many rare
@@ -33,14 +34,14 @@
 use std::cmp::Ordering;
 
 use bytes::BytesMut;
-use datafusion::arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
+use super::finish::Finishing;
 use super::line::IndexTime;
 use super::plan::{Equals, Layout, LinePlan, Scatter};
-use super::{Postings, SideIndex};
+use super::planning::SHARD_ROWS;
 use crate::kernel::ordinals::is_known;
-use crate::kernel::zones::Zones;
 
 /// Stands for the shard of a row that cannot match.
 const NOWHERE: u32 = u32::MAX;
@@ -61,16 +62,23 @@ pub(crate) struct Scattered<T> {
 }
 
 impl<T: IndexTime> LinePlan<T> {
-    /// Bytes needed to build the index beside what was collected, for the memory pool.
-    pub(crate) fn build_size(&self) -> usize {
-        let rows = self.layout.offsets.last().copied().unwrap_or(0);
-        let row = size_of::<Entry<T>>() + size_of::<T>() + size_of::<u32>();
-        let classes = self.layout.validity.first().map_or(0, Vec::len);
-        let bounds = self.layout.bounds.len() * size_of::<i128>();
-        rows * (row + row / 16 + bounds)
-            // A class has at most as many rows as there are.
-            + rows * classes * (size_of::<T>() + size_of::<u32>())
-            + (self.layout.shards.len() * self.scatters.len()) * size_of::<u32>()
+    /// Bytes of the lists, which stay, for the memory pool.
+    pub(crate) fn lists_size(&self) -> usize {
+        let row = size_of::<T>() + size_of::<T>() / 15 + size_of::<u32>();
+        self.rows() * row + self.layout.numbers.size()
+    }
+
+    /// Bytes needed until the lists are made, by so many tasks at a time.
+    pub(crate) fn shards_size(&self, tasks: usize) -> usize {
+        let offsets = self.layout.shards.len() * self.scatters.len() * size_of::<u32>();
+        // Of the shards at work times and rows, numbers to be sorted, and the rows before.
+        let row = size_of::<T>() + size_of::<u64>() + 2 * size_of::<u32>();
+        let at_work = self.rows().min(tasks * 2 * SHARD_ROWS);
+        self.rows() * size_of::<Entry<T>>() + offsets + at_work * row
+    }
+
+    fn rows(&self) -> usize {
+        self.layout.offsets.last().copied().unwrap_or(0)
     }
 
     /// Where the batches of the index are among those collected, in its order: part and batch.
@@ -226,66 +234,14 @@ impl<T: IndexTime> Sharded<T> {
         })
     }
 
-    /// The index; `shards` in the order of the jobs.
-    pub(crate) fn finish(self, shards: Vec<Shard>) -> SideIndex {
-        drop(self.scattered);
+    /// What is left to do; `shards` in the order of the jobs.
+    pub(crate) fn finish(self, shards: Vec<Shard>) -> Finishing<T> {
         let (mut times, mut rows) = (BytesMut::new(), BytesMut::new());
         for shard in shards {
             times.unsplit(shard.times);
             rows.unsplit(shard.rows);
         }
-        let times = T::line(buffer(times));
-        let rows: ScalarBuffer<u32> = buffer(rows);
-        let Layout {
-            spec,
-            ordinals,
-            numbers,
-            ranks,
-            offsets,
-            bounds,
-            validity,
-            ..
-        } = self.layout;
-        let values = |batches: &Vec<Vec<i128>>| {
-            let value = |row: &u32| {
-                let id = numbers.id(*row);
-                batches[id.batch as usize][id.row as usize]
-            };
-            rows.iter().map(value).collect()
-        };
-        let bound_values: Vec<Vec<i128>> = bounds.iter().map(values).collect();
-        let (class_of_value, classes) = classes(&validity);
-        let classes = classes.iter().map(|valid| {
-            let is_valid = |at: &usize| {
-                let id = numbers.id(rows[*at]);
-                let nulls = valid[id.batch as usize];
-                nulls.is_none_or(|nulls| nulls.is_valid(id.row as usize))
-            };
-            let kept: Vec<usize> = (0..rows.len()).filter(is_valid).collect();
-            let offset = |end: &usize| kept.partition_point(|at| at < end);
-            let of_kept = |values: &Vec<i128>| kept.iter().map(|at| values[*at]).collect();
-            Postings {
-                offsets: offsets.iter().map(offset).collect(),
-                times: times.part(&kept),
-                rows: kept.iter().map(|at| rows[*at]).collect(),
-                zones: Zones::new(bound_values.iter().map(of_kept)),
-            }
-        });
-        SideIndex {
-            classes: classes.collect(),
-            domain: spec.domain,
-            bounds: spec.bounds,
-            ordinals,
-            numbers,
-            ranks,
-            class_of_value,
-            all: Postings {
-                offsets,
-                times,
-                rows,
-                zones: Zones::new(bound_values.into_iter()),
-            },
-        }
+        Finishing::new(self.layout, buffer(times), buffer(rows))
     }
 }
 
@@ -327,26 +283,4 @@ fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
         times[at] = time;
         rows[at] = unsorted[position];
     }
-}
-
-/// Which rows are valid, by batch.
-type Validity<'a> = Vec<Option<&'a NullBuffer>>;
-
-/// The validity class of each own value, and which rows are valid in each class. Values that
-/// are NULL in the same rows share one; those that never are have none.
-fn classes(validity: &[Vec<Option<NullBuffer>>]) -> (Vec<Option<usize>>, Vec<Validity<'_>>) {
-    let values = validity.first().map_or(0, Vec::len);
-    let mut classes: Vec<Validity<'_>> = vec![];
-    let class_of_value = (0..values).map(|value| {
-        let valid: Validity<'_> = validity.iter().map(|batch| batch[value].as_ref()).collect();
-        if valid.iter().all(Option::is_none) {
-            return None;
-        }
-        let known = classes.iter().position(|class| *class == valid);
-        Some(known.unwrap_or_else(|| {
-            classes.push(valid);
-            classes.len() - 1
-        }))
-    });
-    (class_of_value.collect(), classes)
 }

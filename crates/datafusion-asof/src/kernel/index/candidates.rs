@@ -21,11 +21,12 @@
 //! of a key is tried first, so that rows in time order find theirs at once.
 //!
 //! Several partitions of the right are offered at a time, each to [`Candidates`] of its own;
-//! [`Choices`] brings them together. The idea is Daft's (`asof_join` of its local engine).
+//! [`Choosing`] brings them together. The idea is Daft's (`asof_join` of its local engine).
 //!
 //! # Memory
 //!
-//! 24 bytes for each left row and partition at work, and a few for each key.
+//! 28 bytes for each left row and right partition, and 5 for each key, from the start; then 8
+//! for each left row.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
@@ -36,6 +37,7 @@ use super::line::LineTimes;
 use super::timeline::Timeline;
 use crate::kernel::domain::TimeValues;
 use crate::kernel::ordinals::{is_known, refuse};
+use crate::kernel::pieces::{PIECE, Pieces};
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfDirection, MatchOp, Side};
@@ -68,7 +70,8 @@ pub(crate) struct Candidates {
     seen: Vec<bool>,
     /// Positions of which the last batch offered has the best row.
     won: Vec<u32>,
-    live: usize,
+    /// Positions that have a best row, in the order in which they got one.
+    live: Vec<u32>,
 }
 
 /// A batch of right rows.
@@ -83,25 +86,43 @@ pub(crate) struct Offer<'a> {
 }
 
 impl Candidates {
-    pub(crate) fn new(index: &SideIndex, op: MatchOp) -> Self {
-        let keys = index.ordinals.len();
-        let starts = index.all.offsets[..keys].iter();
+    /// None yet; [`Self::fill`] is to be called until it has made room for them.
+    pub(crate) fn new(op: MatchOp) -> Self {
         Self {
             op,
-            best: vec![NOTHING; index.all.rows.len()],
-            last: starts.map(|start| *start as u32).collect(),
-            seen: vec![false; keys],
+            best: vec![],
+            last: vec![],
+            seen: vec![],
             won: vec![],
-            live: 0,
+            live: vec![],
         }
     }
 
-    /// Bytes held, for the memory pool.
-    pub(crate) fn size(&self) -> usize {
-        size_of_val(self.best.as_slice())
-            + size_of_val(self.last.as_slice())
-            + self.seen.len()
-            + self.won.capacity() * size_of::<u32>()
+    /// Bytes that the candidates of an index hold, for the memory pool.
+    pub(crate) fn size(index: &SideIndex) -> usize {
+        let row = size_of::<Best>() + size_of::<u32>();
+        let key = size_of::<u32>() + size_of::<bool>();
+        index.all.rows.len() * row + index.ordinals.len() * key
+    }
+
+    /// Makes room for some more of the rows; gives whether there are others.
+    pub(crate) fn fill(&mut self, index: &SideIndex) -> bool {
+        let (rows, keys) = (index.all.rows.len(), index.ordinals.len());
+        if self.best.capacity() < rows || self.last.capacity() < keys {
+            // Address space only: memory is touched piece by piece.
+            self.best.reserve_exact(rows);
+            self.live.reserve_exact(rows);
+            self.last.reserve_exact(keys);
+            self.seen.reserve_exact(keys);
+        }
+        let end = rows.min(self.best.len() + PIECE);
+        self.best.resize(end, NOTHING);
+        let first = self.last.len();
+        let end = keys.min(first + PIECE);
+        let starts = index.all.offsets[first..end].iter();
+        self.last.extend(starts.map(|start| *start as u32));
+        self.seen.resize(end, false);
+        self.best.len() < rows || self.last.len() < keys
     }
 
     /// Offers the rows of a batch; gives those that are the best of a bin so far.
@@ -141,7 +162,7 @@ impl Candidates {
                 false => (*time, place) < (best.time, best.place),
             };
             if !best.row.is_some() {
-                self.live += 1;
+                self.live.push(bin as u32);
             } else if !better {
                 continue;
             }
@@ -169,28 +190,20 @@ impl Candidates {
         }
     }
 
-    /// How many rows of the last batch are the best of a bin.
-    pub(crate) fn won(&self) -> usize {
-        self.won.len()
-    }
-
     /// How many rows are the best of a bin.
     pub(crate) fn live(&self) -> usize {
-        self.live
+        self.live.len()
     }
 
-    /// The rows that are the best of a bin.
+    /// The rows that are the best of a bin, always in the same order.
     pub(crate) fn live_rows(&self) -> impl Iterator<Item = RowId> {
-        let rows = self.best.iter().map(|best| best.row);
-        rows.filter(|row| row.is_some())
+        self.live.iter().map(|at| self.best[*at as usize].row)
     }
 
-    /// Gives the rows of [`Self::live_rows`] other ids, or all of them another first batch.
-    pub(crate) fn relocate(&mut self, mut id: impl FnMut(RowId) -> RowId) {
-        for best in &mut self.best {
-            if best.row.is_some() {
-                best.row = id(best.row);
-            }
+    /// Gives some rows of [`Self::live_rows`], those from `first` on, other ids.
+    pub(crate) fn relocate(&mut self, first: usize, ids: impl Iterator<Item = RowId>) {
+        for (at, id) in self.live[first..].iter().zip(ids) {
+            self.best[*at as usize].row = id;
         }
     }
 }
@@ -222,74 +235,148 @@ pub(crate) struct Choices {
     pub counts: MatchCounts,
 }
 
-impl Choices {
+/// The left rows while they choose, one after the other in time order.
+pub(crate) struct Choosing<'a> {
+    index: &'a SideIndex,
+    times: &'a Timeline<i64>,
+    candidates: Vec<OfPartition>,
+    backward: bool,
+    tolerance: Option<Tolerance>,
+    total: usize,
+    choices: Choices,
+    /// How many positions of the index have chosen.
+    done: usize,
+    /// The key that the next position may belong to, and the best row of it so far.
+    key: usize,
+    carried: Best,
+}
+
+/// The candidates of one right partition.
+pub(crate) struct OfPartition {
+    pub candidates: Candidates,
+    /// How many right batches the partitions before it have.
+    pub before: u32,
+}
+
+impl<'a> Choosing<'a> {
     /// `candidates` of all partitions, none if no left row can match, of `total` left rows.
-    pub(crate) fn of(
-        index: &SideIndex,
-        candidates: Vec<Candidates>,
+    pub(crate) fn try_new(
+        index: &'a SideIndex,
+        candidates: Vec<OfPartition>,
         tolerance: Option<Tolerance>,
         (total, hopeless): (usize, Hopeless),
     ) -> Result<Self> {
-        let mut counts = MatchCounts {
+        let LineTimes::I64(times) = &index.all.times else {
+            return exec_err!("an as-of join has candidates of numbers");
+        };
+        let op = candidates.first().map(|first| first.candidates.op);
+        let backward = op.is_none_or(|op| op.direction() == AsOfDirection::Backward);
+        let counts = MatchCounts {
             null_key: hopeless.null_key,
             null_time: hopeless.null_time,
             refused: hopeless.refused,
             ..MatchCounts::default()
         };
-        let mut rows = vec![RowId::NONE; total];
-        let mut candidates = candidates.into_iter();
-        let Some(mut all) = candidates.next() else {
-            return Ok(Self { rows, counts });
-        };
-        let LineTimes::I64(line) = &index.all.times else {
-            return exec_err!("an as-of join has candidates of numbers");
-        };
-        for others in candidates {
-            all.add(&others);
+        let rows = vec![];
+        Ok(Self {
+            key: match backward {
+                true => 0,
+                false => index.ordinals.len().saturating_sub(1),
+            },
+            index,
+            times,
+            candidates,
+            backward,
+            tolerance,
+            total,
+            choices: Choices { rows, counts },
+            done: 0,
+            carried: NOTHING,
+        })
+    }
+
+    pub(crate) fn finish(self) -> Choices {
+        self.choices
+    }
+
+    /// What the left row at a position takes.
+    fn choose(&mut self, position: usize) {
+        let offsets = &self.index.all.offsets;
+        while position >= offsets[self.key + 1] {
+            self.key += 1;
+            self.carried = NOTHING;
         }
-        let backward = all.op.direction() == AsOfDirection::Backward;
-        for (key, ends) in index.all.offsets.windows(2).enumerate() {
-            let mut carried = NOTHING;
-            let mut take = |position: usize| {
-                if all.best[position].row.is_some() {
-                    carried = all.best[position];
-                }
-                let time = i128::from(line.at(position));
-                let found = i128::from(carried.time);
-                let allows = |t: Tolerance| t.allows(time.max(found), time.min(found));
-                match carried.row.is_some() {
-                    true if tolerance.is_none_or(allows) => {
-                        counts.matched += 1;
-                        rows[index.all.rows[position] as usize] = carried.row;
-                    }
-                    true => counts.beyond_tolerance += 1,
-                    false if all.seen[key] => counts.wrong_side += 1,
-                    false => counts.no_key += 1,
-                }
+        while position < offsets[self.key] {
+            self.key -= 1;
+            self.carried = NOTHING;
+        }
+        let mut best = NOTHING;
+        for OfPartition { candidates, before } in &self.candidates {
+            let found = candidates.best[position];
+            let better = match self.backward {
+                true => (found.time, found.place) > (best.time, best.place),
+                false => (found.time, found.place) < (best.time, best.place),
             };
-            match backward {
-                true => (ends[0]..ends[1]).for_each(&mut take),
-                false => (ends[0]..ends[1]).rev().for_each(&mut take),
+            if found.row.is_some() && (better || !best.row.is_some()) {
+                best = found;
+                best.row.batch += before;
             }
         }
-        Ok(Self { rows, counts })
+        if best.row.is_some() {
+            self.carried = best;
+        }
+        let time = i128::from(self.times.at(position));
+        let found = i128::from(self.carried.time);
+        let allows = |t: Tolerance| t.allows(time.max(found), time.min(found));
+        let counts = &mut self.choices.counts;
+        match self.carried.row.is_some() {
+            true if self.tolerance.is_none_or(allows) => {
+                counts.matched += 1;
+                let row = self.index.all.rows[position] as usize;
+                self.choices.rows[row] = self.carried.row;
+            }
+            true => counts.beyond_tolerance += 1,
+            false => {
+                let mut partitions = self.candidates.iter();
+                match partitions.any(|partition| partition.candidates.seen[self.key]) {
+                    true => counts.wrong_side += 1,
+                    false => counts.no_key += 1,
+                }
+            }
+        }
     }
 }
 
-impl Candidates {
-    fn add(&mut self, others: &Self) {
-        let backward = self.op.direction() == AsOfDirection::Backward;
-        for (best, other) in self.best.iter_mut().zip(&others.best) {
-            let better = match backward {
-                true => (other.time, other.place) > (best.time, best.place),
-                false => (other.time, other.place) < (best.time, best.place),
+impl Pieces for Choosing<'_> {
+    /// Of the choices alone.
+    fn size(&self) -> usize {
+        self.choices.rows.capacity() * size_of::<RowId>()
+    }
+
+    fn room(&self) -> usize {
+        (self.total * size_of::<RowId>()).saturating_sub(self.size())
+    }
+
+    fn piece(&mut self) -> Result<bool> {
+        let rows = &mut self.choices.rows;
+        if rows.len() < self.total {
+            rows.reserve_exact(self.total - rows.len());
+            rows.resize(self.total.min(rows.len() + PIECE), RowId::NONE);
+            return Ok(true);
+        }
+        if self.candidates.is_empty() {
+            return Ok(false);
+        }
+        let positions = self.index.all.rows.len();
+        let end = positions.min(self.done + PIECE);
+        for done in self.done..end {
+            let position = match self.backward {
+                true => done,
+                false => positions - 1 - done,
             };
-            if other.row.is_some() && (better || !best.row.is_some()) {
-                *best = *other;
-            }
+            self.choose(position);
         }
-        for (seen, other) in self.seen.iter_mut().zip(&others.seen) {
-            *seen |= other;
-        }
+        self.done = end;
+        Ok(end < positions)
     }
 }

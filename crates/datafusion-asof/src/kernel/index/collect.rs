@@ -1,7 +1,7 @@
 //! Rows on their way into an index: what is taken of each batch as it is read.
 //!
 //! Several partitions of a side are read at a time, each into a [`IndexPart`] with
-//! ordinals of its own; [`IndexPlan`](super::IndexPlan) brings them together.
+//! ordinals of its own; [`Planning`](super::Planning) brings them together.
 
 use std::ops::AddAssign;
 
@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
-use crate::kernel::domain::{TimeDomain, TimeValues, Times};
+use crate::kernel::domain::{Line, TimeDomain, TimeValues, Times};
 use crate::kernel::ordinals::{KeyOrdinals, KeyType, NULL_KEY, REFUSED, is_known, refuse};
 use crate::kernel::ties::chosen_last;
 use crate::kernel::zones::Bound;
@@ -46,6 +46,9 @@ pub(crate) struct IndexBatch<'a> {
     pub own_values: &'a [ArrayRef],
 }
 
+/// Bytes for each row of which the time is ranked once all are known.
+const RANK_ROW: usize = 3 * size_of::<u64>();
+
 /// The batches of one partition of the right side.
 pub(crate) struct IndexPart {
     pub(super) spec: IndexSpec,
@@ -53,11 +56,11 @@ pub(crate) struct IndexPart {
     pub(super) batches: Vec<Collected>,
     /// By ordinal, how many rows can match.
     pub(super) counts: Vec<u32>,
-    /// The least and the greatest time, if times are `i64`.
-    pub(super) span: Option<(i64, i64)>,
+    /// The least and the greatest time, if times are numbers.
+    pub(super) span: Option<(i128, i128)>,
     hopeless: Hopeless,
     ties: Option<RowConverter>,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// Rows that cannot match whatever the other side has.
@@ -202,9 +205,11 @@ impl IndexPart {
         for key in keys.iter().filter(|key| is_known(**key)) {
             self.counts[*key as usize] += 1;
         }
-        if let TimeValues::I64(places) = &times.values {
-            self.span = widened(self.span, &keys, places);
-        }
+        self.span = match &times.values {
+            TimeValues::I64(places) => widened(self.span, &keys, places),
+            TimeValues::I128(places) => widened(self.span, &keys, places),
+            TimeValues::Rows(_) => None,
+        };
         let bounds = self.spec.bounds.iter().zip(batch.bounds);
         let bounds = bounds.map(|(bound, column)| bound.values(column));
         let ties = self.ties.as_ref();
@@ -224,13 +229,30 @@ impl IndexPart {
         Ok(())
     }
 
+    /// Bytes that pushing a batch of so many rows may take, so far as that is known before.
+    pub(crate) fn room(&self, rows: usize) -> usize {
+        let time = match self.spec.domain.line() {
+            Line::I64 => size_of::<i64>(),
+            Line::I128 => size_of::<i128>(),
+            Line::Rows => RANK_ROW,
+        };
+        let row = size_of::<u32>() + time + size_of::<i128>() * self.spec.bounds.len();
+        let keys = self.ordinals.len() + rows;
+        let counts = match keys > self.counts.capacity() {
+            true => 2 * keys * size_of::<u32>(),
+            false => 0,
+        };
+        size_of::<Collected>() + rows * row + self.ordinals.room(rows) + counts
+    }
+
     pub(crate) fn hopeless(&self) -> Hopeless {
         self.hopeless
     }
 
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
-        self.bytes + self.ordinals.size() + size_of_val(self.counts.as_slice())
+        let ties = self.ties.as_ref().map_or(0, RowConverter::size);
+        self.bytes + ties + self.ordinals.size() + self.counts.capacity() * size_of::<u32>()
     }
 }
 
@@ -250,23 +272,30 @@ fn has_nulls(valid: &NullBuffer) -> bool {
     valid.null_count() > 0
 }
 
-fn widened(span: Option<(i64, i64)>, keys: &[u32], times: &[i64]) -> Option<(i64, i64)> {
+fn widened<T: Copy + Ord + Into<i128>>(
+    span: Option<(i128, i128)>,
+    keys: &[u32],
+    times: &[T],
+) -> Option<(i128, i128)> {
     // Rows that cannot match have times of any kind; without such rows the loop is plain.
-    let known = |(key, time): (&u32, &i64)| is_known(*key).then_some(*time);
+    let known = |(key, time): (&u32, &T)| is_known(*key).then_some(*time);
     let ends = match keys.iter().all(|key| is_known(*key)) {
         true => ends(times.iter().copied()),
         false => ends(keys.iter().zip(times).filter_map(known)),
     };
-    match (span, ends) {
+    match (
+        span,
+        ends.map(|(least, greatest)| (least.into(), greatest.into())),
+    ) {
         (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
         (a, b) => a.or(b),
     }
 }
 
-fn ends(times: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
-    let wider = |ends: (i64, i64), time: i64| (ends.0.min(time), ends.1.max(time));
-    let (least, greatest) = times.fold((i64::MAX, i64::MIN), wider);
-    (least <= greatest).then_some((least, greatest))
+fn ends<T: Copy + Ord>(mut times: impl Iterator<Item = T>) -> Option<(T, T)> {
+    let first = times.next()?;
+    let wider = |ends: (T, T), time: T| (ends.0.min(time), ends.1.max(time));
+    Some(times.fold((first, first), wider))
 }
 
 impl Collected {
@@ -280,7 +309,7 @@ impl Collected {
             TimeValues::I64(_) => rows * size_of::<i64>(),
             TimeValues::I128(_) => rows * size_of::<i128>(),
             // Ranked once all are known.
-            TimeValues::Rows(values) => values.size() + rows * 3 * size_of::<u64>(),
+            TimeValues::Rows(values) => values.size() + rows * RANK_ROW,
         };
         size_of::<Self>()
             + rows * size_of::<u32>()

@@ -24,14 +24,6 @@ impl LineTimes {
             Self::I128(times) => times.size(),
         }
     }
-
-    /// The times at some positions.
-    pub(super) fn part(&self, positions: &[usize]) -> Self {
-        match self {
-            Self::I64(times) => Self::I64(times.part(positions)),
-            Self::I128(times) => Self::I128(times.part(positions)),
-        }
-    }
 }
 
 /// A time of an index.
@@ -112,10 +104,9 @@ impl IndexTime for i128 {
         }
     }
 
-    /// Wide times are rare: they stay in one range.
     #[inline]
-    fn cell(self, _: Self, _: u32) -> u32 {
-        0
+    fn cell(self, least: Self, shift: u32) -> u32 {
+        (self.wrapping_sub(least).cast_unsigned() >> shift) as u32
     }
 
     fn packed(_: &[Self]) -> Option<Packed<Self>> {

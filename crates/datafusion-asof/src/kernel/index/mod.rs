@@ -12,12 +12,14 @@
 //! # Algorithm
 //!
 //! [`collect`] takes keys and times of the batches as they are read, several partitions at a
-//! time; [`plan`] lays the lists out and [`build`] fills them, many threads at a time. A left
+//! time; [`planning`] lays the lists out as a [`plan`] and [`build`] fills them, many threads at
+//! a time; [`finish`] adds what predicates and NULLs ask for. A left
 //! row then finds its stretch by ordinal and the nearest row in the [`timeline`]. Where a
 //! predicate has a say in the choice, [`search`] walks the stretch from the nearest row on,
 //! passing over what [`zones`](super::zones) exclude, until the predicate accepts.
 //!
-//! Nothing here spawns or waits: the driver runs the jobs of each phase as it likes.
+//! Nothing here spawns or waits: the driver runs the jobs of each phase, and the pieces of those
+//! that one thread does, as it likes.
 //!
 //! # NULLs ignored
 //!
@@ -29,14 +31,16 @@
 //!
 //! 12 to 20 bytes a row and a sixteenth for the timeline, and as much again for every validity
 //! class; while it is built up to 28 more (see [`build`]). Payload is not touched.
-//! [`IndexPart::size`], [`LinePlan::build_size`] and [`SideIndex::size`] tell the pool.
+//! [`IndexPart::size`], [`Planning`], [`LinePlan::lists_size`] and the like tell the pool.
 
 mod build;
 mod candidates;
 mod collect;
+mod finish;
 mod line;
 mod numbers;
 mod plan;
+mod planning;
 mod probe;
 mod ranks;
 mod search;
@@ -44,10 +48,11 @@ mod timeline;
 mod walk;
 
 pub(crate) use self::build::Sharded;
-pub(crate) use self::candidates::{Candidates, Choices, Offer};
+pub(crate) use self::candidates::{Candidates, Choosing, OfPartition, Offer};
 pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Places};
 pub(crate) use self::line::IndexTime;
 pub(crate) use self::plan::{IndexPlan, LinePlan};
+pub(crate) use self::planning::Planning;
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};
 
 use datafusion::arrow::array::ArrayRef;

@@ -46,6 +46,11 @@ impl RowNumbers {
         self.starts[batch]
     }
 
+    /// How many rows have a number.
+    pub(super) fn len(&self) -> usize {
+        self.starts.last().map_or(0, |end| *end as usize)
+    }
+
     pub(super) fn size(&self) -> usize {
         size_of_val(self.starts.as_slice()) + size_of_val(self.coarse.as_slice())
     }

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::row::Rows;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::collect::{Collected, IndexPart, IndexSpec, Places};
+use super::collect::{Collected, IndexSpec, Places};
 use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
-use crate::kernel::domain::{Line, TimeValues};
-use crate::kernel::ordinals::{KeyOrdinals, is_known};
+use crate::kernel::domain::TimeValues;
+use crate::kernel::ordinals::KeyOrdinals;
 
-/// Rows that a shard should have.
-const SHARD_ROWS: usize = 1 << 16;
 /// Rows that are scattered at a time.
 const SCATTER_ROWS: usize = 1 << 18;
 
@@ -91,88 +89,59 @@ pub(super) struct ScatterBatch<T: IndexTime> {
     pub times: ScalarBuffer<T>,
 }
 
-impl IndexPlan {
-    /// Brings the parts of the right side together.
-    ///
-    /// # Errors
-    /// An execution error for more rows than an index can number.
-    pub(crate) fn try_new(parts: Vec<IndexPart>) -> Result<Self> {
-        let line = parts.first().map(|part| part.spec.domain.line());
-        Ok(match line {
-            Some(Line::I128) => Self::I128(LinePlan::try_new(parts)?),
-            _ => Self::I64(LinePlan::try_new(parts)?),
-        })
-    }
-}
-
 /// A batch and the part that it comes from.
 pub(crate) struct OfPart {
-    part: usize,
-    number: usize,
-    batch: Collected,
+    pub part: usize,
+    pub number: usize,
+    pub batch: Collected,
+}
+
+/// What [`Planning`](super::Planning) has come to.
+pub(super) struct Planned {
+    pub spec: IndexSpec,
+    pub ordinals: KeyOrdinals,
+    /// By part, what its ordinals are in the index.
+    pub ordinals_of: Vec<Arc<Vec<u32>>>,
+    /// In the order of the index.
+    pub batches: Vec<OfPart>,
+    pub least: i128,
+    pub offsets: Vec<usize>,
+    pub routes: Vec<Route>,
+    pub shards: Vec<ShardKeys>,
+    /// The times of each batch and how they were ranked, if they are no numbers.
+    pub places: Option<Vec<Vec<i64>>>,
+    pub ranks: Option<Ranks>,
 }
 
 impl<T: PlanTime> LinePlan<T> {
-    fn try_new(parts: Vec<IndexPart>) -> Result<Self> {
-        let Some(spec) = parts.first().map(|part| part.spec.clone()) else {
-            return exec_err!("an index of an as-of join has at least one part");
-        };
-        let mut ordinals = KeyOrdinals::try_new(&spec.keys)?;
-        let (mut ordinals_of, mut counts) = (vec![], vec![]);
-        let mut span: Option<(i64, i64)> = None;
-        let mut batches = vec![];
-        for (part, collected) in parts.into_iter().enumerate() {
-            let here = match ordinals.len() {
-                0 => {
-                    ordinals = collected.ordinals;
-                    (0..ordinals.len() as u32).collect()
-                }
-                _ => ordinals.absorb(&collected.ordinals)?,
-            };
-            counts.resize(ordinals.len(), 0);
-            for (ordinal, count) in here.iter().zip(&collected.counts) {
-                counts[*ordinal as usize] += *count as usize;
-            }
-            ordinals_of.push(Arc::new(here));
-            span = match (span, collected.span) {
-                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-                (a, b) => a.or(b),
-            };
-            let of_part = collected.batches.into_iter().enumerate();
-            batches.extend(of_part.map(|(number, batch)| OfPart {
-                part,
-                number,
-                batch,
-            }));
-        }
-        let rows: usize = batches.iter().map(|b| b.batch.rows()).sum();
-        if u32::try_from(rows).is_err() {
-            return exec_err!("a side of an as-of join has too many rows for one index");
-        }
-        batches.sort_by_key(|of_part| of_part.batch.places.first());
-        let numbers = RowNumbers::new(batches.iter().map(|b| b.batch.rows()));
-        let (least, width) = T::span(span);
-        let (routes, shards) = routes(&counts, width);
+    pub(super) fn try_new(planned: Planned) -> Result<Self> {
+        let Planned {
+            spec,
+            ordinals_of,
+            mut batches,
+            ..
+        } = planned;
         let mut layout = Layout {
             equals: Equals::of(&mut batches),
-            offsets: offsets(&counts),
-            ordinals,
-            numbers,
-            ranks: None,
-            routes,
-            shards,
-            least,
+            offsets: planned.offsets,
+            ordinals: planned.ordinals,
+            numbers: RowNumbers::new(batches.iter().map(|b| b.batch.rows())),
+            ranks: planned.ranks,
+            routes: planned.routes,
+            shards: planned.shards,
+            least: T::least(planned.least)?,
             bounds: vec![vec![]; spec.bounds.len()],
             validity: vec![],
             spec,
         };
         let order = batches.iter().map(|b| (b.part, b.number)).collect();
-        let times = T::of_batches(&mut batches, &mut layout.ranks)?;
+        let mut places = planned.places.into_iter().flatten();
         let mut scatters: Vec<Scatter<T>> = vec![];
         let mut room = 0;
-        for (number, (of_part, times)) in batches.into_iter().zip(times).enumerate() {
+        for (number, of_part) in batches.into_iter().enumerate() {
             let Collected {
                 keys,
+                times,
                 bounds,
                 validity,
                 ..
@@ -191,7 +160,7 @@ impl<T: PlanTime> LinePlan<T> {
                     start: layout.numbers.start(number),
                     ordinals: Arc::clone(&ordinals_of[of_part.part]),
                     keys,
-                    times,
+                    times: T::of_batch(times.values, places.next())?,
                 });
             }
         }
@@ -203,59 +172,13 @@ impl<T: PlanTime> LinePlan<T> {
     }
 }
 
-/// Where the list of each key begins, and after the last where it ends.
-fn offsets(counts: &[usize]) -> Vec<usize> {
-    let mut end = 0;
-    let ends = counts.iter().map(|count| {
-        end += count;
-        end
-    });
-    std::iter::once(0).chain(ends).collect()
-}
-
-/// Shards of about [`SHARD_ROWS`] rows: neighbouring keys share one, a frequent key has several.
-fn routes(counts: &[usize], width: u64) -> (Vec<Route>, Vec<ShardKeys>) {
-    let bits = u64::BITS - width.leading_zeros();
-    let mut shards: Vec<ShardKeys> = vec![];
-    let mut room = 0;
-    let routes = counts.iter().zip(0u32..).map(|(count, key)| {
-        let cells = (count / SHARD_ROWS).next_power_of_two().ilog2();
-        let shift = bits.saturating_sub(cells);
-        let last_cell = match cells {
-            0 => 0,
-            _ => (width >> shift) as u32,
-        };
-        let own = ShardKeys {
-            start: key,
-            end: key + 1,
-        };
-        if last_cell > 0 {
-            let first = shards.len() as u32;
-            shards.extend(vec![own; last_cell as usize + 1]);
-            room = 0;
-            return Route {
-                first,
-                last_cell,
-                shift,
-            };
-        }
-        match shards.last_mut() {
-            Some(shard) if room > *count => {
-                shard.end = key + 1;
-                room -= count;
-            }
-            _ => {
-                shards.push(own);
-                room = SHARD_ROWS.saturating_sub(*count);
-            }
-        }
-        Route {
-            first: shards.len() as u32 - 1,
-            last_cell: 0,
-            shift: u64::BITS - 1,
-        }
-    });
-    (routes.collect(), shards)
+impl<T> Layout<T> {
+    /// How many rows are valid for an own value.
+    pub(super) fn numbers_valid(&self, value: usize) -> usize {
+        let nulls = self.validity.iter().map(|batch| batch[value].as_ref());
+        let nulls = nulls.map(|nulls| nulls.map_or(0, NullBuffer::null_count));
+        self.numbers.len() - nulls.sum::<usize>()
+    }
 }
 
 impl Equals {
@@ -280,73 +203,37 @@ impl Equals {
 
 /// What differs between the lines while an index is planned.
 pub(crate) trait PlanTime: IndexTime {
-    /// The least time, and how far the greatest is from it.
-    fn span(span: Option<(i64, i64)>) -> (Self, u64);
+    /// The least time.
+    fn least(least: i128) -> Result<Self>;
 
-    /// The times of each batch.
-    fn of_batches(
-        batches: &mut [OfPart],
-        ranks: &mut Option<Ranks>,
-    ) -> Result<Vec<ScalarBuffer<Self>>>;
+    /// The times of a batch; `places` are its ranks.
+    fn of_batch(times: TimeValues, places: Option<Vec<i64>>) -> Result<ScalarBuffer<Self>>;
 }
 
 impl PlanTime for i64 {
-    fn span(span: Option<(i64, i64)>) -> (Self, u64) {
-        let (least, greatest) = span.unwrap_or_default();
-        (least, greatest.wrapping_sub(least).cast_unsigned())
+    fn least(least: i128) -> Result<Self> {
+        let wide = |_| exec_datafusion_err!("as-of values changed their line");
+        Self::try_from(least).map_err(wide)
     }
 
-    fn of_batches(
-        batches: &mut [OfPart],
-        ranks: &mut Option<Ranks>,
-    ) -> Result<Vec<ScalarBuffer<Self>>> {
-        let mut values = vec![];
-        for of_part in batches.iter() {
-            if let TimeValues::Rows(rows) = &of_part.batch.times.values {
-                let keys = of_part.batch.keys.iter().enumerate();
-                let known = keys.filter(|(_, key)| is_known(**key));
-                values.extend(known.map(|(row, _)| rows.row(row)));
-            }
+    fn of_batch(times: TimeValues, places: Option<Vec<i64>>) -> Result<ScalarBuffer<Self>> {
+        match (times, places) {
+            (TimeValues::I64(times), _) => Ok(times),
+            (TimeValues::Rows(_), Some(places)) => Ok(places.into()),
+            _ => exec_err!("as-of values changed their line"),
         }
-        let (places, known) = Ranks::of(&values);
-        let mut places = places.into_iter();
-        let mut ranked = false;
-        let times = batches
-            .iter()
-            .map(|of_part| match &of_part.batch.times.values {
-                TimeValues::I64(times) => Ok(times.clone()),
-                TimeValues::Rows(_) => {
-                    ranked = true;
-                    let keys = of_part.batch.keys.iter();
-                    let place = |key: &u32| match is_known(*key) {
-                        true => places.next().unwrap_or(0),
-                        false => 0,
-                    };
-                    Ok(keys.map(place).collect())
-                }
-                TimeValues::I128(_) => exec_err!("as-of values changed their line"),
-            });
-        let times = times.collect::<Result<_>>()?;
-        *ranks = ranked.then_some(known);
-        Ok(times)
     }
 }
 
 impl PlanTime for i128 {
-    fn span(_: Option<(i64, i64)>) -> (Self, u64) {
-        (0, 0)
+    fn least(least: i128) -> Result<Self> {
+        Ok(least)
     }
 
-    fn of_batches(
-        batches: &mut [OfPart],
-        _: &mut Option<Ranks>,
-    ) -> Result<Vec<ScalarBuffer<Self>>> {
-        let times = batches
-            .iter_mut()
-            .map(|of_part| match &mut of_part.batch.times.values {
-                TimeValues::I128(times) => Ok(ScalarBuffer::from(std::mem::take(times))),
-                _ => exec_err!("as-of values changed their line"),
-            });
-        times.collect()
+    fn of_batch(times: TimeValues, _: Option<Vec<i64>>) -> Result<ScalarBuffer<Self>> {
+        match times {
+            TimeValues::I128(times) => Ok(times.into()),
+            _ => exec_err!("as-of values changed their line"),
+        }
     }
 }

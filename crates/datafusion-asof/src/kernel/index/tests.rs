@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, StringViewArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, Int64Array, StringArray, StringViewArray, UInt64Array,
+};
 use datafusion::arrow::datatypes::DataType;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::kernel::domain::TimeDomain;
 use crate::kernel::ordinals::KeyType;
+use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::RowId;
 use crate::spec::{MatchOp, Side};
 
@@ -68,18 +71,31 @@ fn index(spec: &IndexSpec, parts: &[Vec<Vec<Row>>]) -> (SideIndex, Vec<Vec<Row>>
         }
         part
     });
-    let IndexPlan::I64(plan) = IndexPlan::try_new(collected.collect()).expect("a plan") else {
-        unreachable!("integers are on the narrow line");
-    };
-    let order = plan.batches().iter();
-    let batches = order
-        .map(|(part, batch)| parts[*part][*batch].clone())
-        .collect();
+    let (index, order) = build(collected.collect());
+    let batches = order.iter();
+    let batches = batches.map(|(part, batch)| parts[*part][*batch].clone());
+    (index, batches.collect())
+}
+
+/// The index of parts, and which batch of which part its batches are.
+fn build(parts: Vec<IndexPart>) -> (SideIndex, Vec<(usize, usize)>) {
+    let mut planning = Planning::try_new(parts).expect("parts");
+    while planning.piece().expect("a piece") {}
+    match planning.finish().expect("a plan") {
+        IndexPlan::I64(plan) => run(plan),
+        IndexPlan::I128(plan) => run(plan),
+    }
+}
+
+fn run<T: IndexTime>(plan: LinePlan<T>) -> (SideIndex, Vec<(usize, usize)>) {
+    let order = plan.batches().to_vec();
     let (layout, jobs) = plan.into_jobs();
     let scattered = jobs.into_iter().map(|job| layout.scatter(job)).collect();
     let (sharded, jobs) = Sharded::new(layout, scattered);
     let shards = jobs.into_iter().map(|shard| sharded.order(shard)).collect();
-    (sharded.finish(shards), batches)
+    let mut finishing = sharded.finish(shards);
+    while finishing.piece().expect("a piece") {}
+    (finishing.finish(), order)
 }
 
 /// `keys` of which the first is hot; a few rows have no key or no time.
@@ -197,7 +213,8 @@ fn an_index_of_the_left_finds_the_same() {
             let left = left.concat();
             let mut batches = vec![];
             let candidates = right_parts.iter().map(|part| {
-                let mut candidates = Candidates::new(&index, op);
+                let mut candidates = Candidates::new(op);
+                while candidates.fill(&index) {}
                 for rows in part {
                     let (keys, time) = columns(rows);
                     let places = rows.iter().map(|row| row.place).collect();
@@ -213,11 +230,17 @@ fn an_index_of_the_left_finds_the_same() {
                     batches.push(kept.collect::<Vec<_>>());
                     candidates.kept_alone();
                 }
-                candidates
+                OfPartition {
+                    candidates,
+                    before: 0,
+                }
             });
             let candidates = candidates.collect();
             let rows = (left.len(), Hopeless::default());
-            let choices = Choices::of(&index, candidates, None, rows).expect("choices");
+            let choosing = Choosing::try_new(&index, candidates, None, rows);
+            let mut choosing = choosing.expect("numbers");
+            while choosing.piece().expect("a piece") {}
+            let choices = choosing.finish();
             let found: Vec<_> = choices.rows.iter().map(|id| place(&batches, *id)).collect();
             assert_eq!(
                 found,
@@ -225,5 +248,54 @@ fn an_index_of_the_left_finds_the_same() {
                 "{op:?}, {in_order}, {mixed}"
             );
         }
+    }
+}
+
+/// One hot key and many more rows than a piece has, on every kind of line, with a column that
+/// is NULL in some rows.
+#[test]
+fn work_of_many_pieces() {
+    const ROWS: usize = 200_000;
+    const BATCH: usize = 9_000;
+    let dice = &mut StdRng::seed_from_u64(14);
+    let times: Vec<u64> = (0..ROWS).map(|_| dice.random_range(0..60_000)).collect();
+    let mut expected: Vec<u32> = (0..ROWS as u32).collect();
+    expected.sort_by_key(|row| times[*row as usize]);
+    let texts = times.iter().map(|time| format!("{time:0>6}"));
+    let columns: [ArrayRef; 3] = [
+        Arc::new(Int64Array::from_iter_values(
+            times.iter().map(|t| *t as i64),
+        )),
+        Arc::new(UInt64Array::from(times.clone())),
+        Arc::new(StringArray::from_iter_values(texts)),
+    ];
+    let values = (0..ROWS).map(|_| (dice.random_range(0..3) > 0).then_some(1));
+    let values: ArrayRef = Arc::new(values.collect::<Int64Array>());
+    for time in columns {
+        let spec = IndexSpec {
+            domain: TimeDomain::try_new(time.data_type(), time.data_type()).expect("one line"),
+            keys: vec![],
+            ..spec(Side::Right, MatchOp::GtEq)
+        };
+        let mut parts = [(); 2].map(|()| IndexPart::try_new(&spec).expect("a part"));
+        for (batch, start) in (0..ROWS).step_by(BATCH).enumerate() {
+            let rows = BATCH.min(ROWS - start);
+            let batch_of_part = IndexBatch {
+                keys: &[],
+                time: &time.slice(start, rows),
+                places: Places::run(start as u64, rows),
+                mask: None,
+                ties: &[],
+                bounds: &[],
+                own_values: &[values.slice(start, rows)],
+            };
+            parts[batch % 2].push(&batch_of_part).expect("a batch");
+        }
+        let (index, _) = build(parts.into());
+        assert_eq!(index.all.rows.to_vec(), expected, "{}", time.data_type());
+        let valid = expected.iter().copied();
+        let valid: Vec<u32> = valid.filter(|row| values.is_valid(*row as usize)).collect();
+        assert_eq!(index.classes[0].rows.to_vec(), valid);
+        assert_eq!(index.classes[0].offsets, [0, valid.len()]);
     }
 }

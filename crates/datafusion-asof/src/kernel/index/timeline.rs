@@ -198,11 +198,6 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         let samples = self.samples.iter().map(|level| size_of_val(&**level));
         size_of_val(&*self.times) + samples.sum::<usize>()
     }
-
-    /// The times at some positions.
-    pub(super) fn part(&self, positions: &[usize]) -> Self {
-        Self::new(positions.iter().map(|at| self.at(*at)).collect())
-    }
 }
 
 /// How many of the first `len` times, fifteen at most, precede: which quarter first and then

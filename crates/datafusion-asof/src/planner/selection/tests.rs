@@ -8,6 +8,7 @@ fn known() -> Known {
     let side = Size {
         rows: Some(10_000),
         bytes: Some(MB),
+        row: 50,
         endless: false,
     };
     Known {
@@ -17,6 +18,7 @@ fn known() -> Known {
         joins: 1,
         left: side,
         right: side,
+        right_partitions: 4,
         right_in_order: false,
         allows_left: false,
     }
@@ -192,5 +194,99 @@ fn the_cheaper_side_is_indexed() {
     ];
     for (known, expected) in table {
         assert_eq!(select(&known).0, expected, "{known:?}");
+    }
+}
+
+#[test]
+fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
+    // 6,000,000 bytes of index, 4 x 33 + 8 a row for candidates and choices, and for 400,000
+    // right rows of 50 bytes twice that.
+    let known = Known {
+        pool: Some(128 * MB),
+        ..with_rows(100_000, 40_000_000)
+    };
+    let within = "left side indexed about 5.7 MB, its candidates 51.5 MB, within the 64.0 MB it \
+                  may have of the memory pool";
+    let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory pool";
+    let joins = |joins: usize, known: Known| Known { joins, ..known };
+    let table = [
+        (known, BroadcastLeft, within),
+        (
+            Known {
+                pool: Some(114 * MB),
+                ..known
+            },
+            SortMerge,
+            above,
+        ),
+        (
+            joins(2, known),
+            SortMerge,
+            "right side indexed about 2.2 GB, above the 32.0 MB it may have of the memory pool",
+        ),
+        (
+            Known {
+                right_partitions: 16,
+                ..known
+            },
+            SortMerge,
+            "right side indexed about 2.2 GB, above the 64.0 MB it may have of the memory pool",
+        ),
+        (
+            Known {
+                threshold: Some(MB),
+                ..known
+            },
+            SortMerge,
+            "right side indexed about 2.2 GB, above asof.broadcast_threshold = 1.0 MB",
+        ),
+        (
+            Known {
+                pool: Some(52 * MB),
+                ..with_rows(100_000, 300_000)
+            },
+            Broadcast,
+            "right side indexed about 17.2 MB, within the 26.0 MB it may have of the memory pool",
+        ),
+    ];
+    for (known, expected, reason) in table {
+        assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
+    }
+}
+
+#[test]
+fn an_endless_side_is_not_indexed() {
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
+    let forced = Known {
+        strategy: StrategyOption::BroadcastLeft,
+        ..with_rows(10, 10)
+    };
+    let mut endless_left = forced;
+    endless_left.left.endless = true;
+    let not_allowed = Known {
+        allows_left: false,
+        ..forced
+    };
+    let table = [
+        (forced, BroadcastLeft, "asof.strategy = broadcast_left"),
+        (
+            endless_left,
+            Broadcast,
+            "not asof.strategy = broadcast_left: the left side has no end",
+        ),
+        (
+            endless(forced),
+            SortMerge,
+            "not asof.strategy = broadcast_left: the right side has no end",
+        ),
+        (
+            not_allowed,
+            Broadcast,
+            "not asof.strategy = broadcast_left: this join does not allow it",
+        ),
+    ];
+    for (known, expected, reason) in table {
+        assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
     }
 }
