@@ -1,8 +1,13 @@
 //! Dictionaries of a batch and of a whole file.
 
-use datafusion::arrow::array::{DictionaryArray, StringArray, UInt32Array};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    DictionaryArray, Float16Array, Float32Array, Float64Array, StringArray, UInt32Array,
+};
 use datafusion::arrow::datatypes::UInt32Type;
 
+use super::encode::F16;
 use super::*;
 
 #[test]
