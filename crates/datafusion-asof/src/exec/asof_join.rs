@@ -387,10 +387,7 @@ impl ExecutionPlan for AsOfJoinExec {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
             AsOfStrategy::SortMerge => {
-                let keys = self.matching.spec.on.iter();
-                let (left, right) = keys
-                    .map(|key| (Arc::clone(&key.left), Arc::clone(&key.right)))
-                    .unzip();
+                let [left, right] = self.matching.partition_keys.clone();
                 InputDistributionRequirements::co_partitioned(vec![
                     Distribution::KeyPartitioned(left),
                     Distribution::KeyPartitioned(right),

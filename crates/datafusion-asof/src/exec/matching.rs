@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
+use datafusion::arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float16Type, Schema, SchemaRef, UInt64Type,
+};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
-use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::functions::math::nanvl;
+use datafusion::physical_expr::expressions::lit;
+use datafusion::physical_expr::{PhysicalExprRef, ScalarFunctionExpr};
 use datafusion::physical_plan::ColumnarValue;
+use datafusion::scalar::ScalarValue;
 
 use super::columns::{AllColumns, Columns};
 use super::residual::{Residual, mask};
@@ -18,6 +23,8 @@ use crate::kernel::index::{IndexSpec, LeftBatch, Places};
 use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfSpec, MatchOp, NullPolicy, Side};
+
+type F16 = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// The specification with everything that is derived from it once.
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub(super) struct Matching {
     pub domain: TimeDomain,
     pub tolerance: Option<Tolerance>,
     pub key_types: Vec<KeyType>,
+    /// What rows of each side are partitioned by, so that equal keys meet.
+    pub partition_keys: [Vec<PhysicalExprRef>; 2],
     pub tie_types: Vec<(DataType, SortOptions)>,
     pub residual: Residual,
     /// Left columns and, if the join has them, right columns.
@@ -100,6 +109,12 @@ impl Matching {
             })
         });
         let key_types = key_types.collect::<Result<_>>()?;
+        let left_keys = spec.on.iter().map(|key| partition_key(&key.left, left));
+        let right_keys = spec.on.iter().map(|key| partition_key(&key.right, right));
+        let partition_keys = [
+            left_keys.collect::<Result<_>>()?,
+            right_keys.collect::<Result<_>>()?,
+        ];
         let tie_types = spec.ties.iter();
         let tie_types = tie_types.map(|tie| Ok((tie.expr.data_type(right)?, tie.options)));
         let tie_types = tie_types.collect::<Result<_>>()?;
@@ -127,6 +142,7 @@ impl Matching {
             tolerance,
             shown,
             key_types,
+            partition_keys,
             tie_types,
             residual,
             left_schema: Arc::clone(left),
@@ -255,6 +271,20 @@ fn columns<'a>(
     batch: &RecordBatch,
 ) -> Result<Vec<ArrayRef>> {
     exprs.map(|expr| column(expr, batch)).collect()
+}
+
+/// What to partition by a key: DataFusion tells NaNs of different sign apart, which are equal
+/// here, so they become one.
+fn partition_key(key: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> {
+    let nan = match key.data_type(schema)? {
+        DataType::Float16 => ScalarValue::Float16(Some(F16::NAN)),
+        DataType::Float32 => ScalarValue::from(f32::NAN),
+        DataType::Float64 => ScalarValue::from(f64::NAN),
+        _ => return Ok(Arc::clone(key)),
+    };
+    let args = vec![Arc::clone(key), lit(nan)];
+    let one_nan = ScalarFunctionExpr::try_new(nanvl(), args, schema, Arc::default())?;
+    Ok(Arc::new(one_nan))
 }
 
 /// The value of an expression that reads no column.
