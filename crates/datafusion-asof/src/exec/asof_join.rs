@@ -10,15 +10,17 @@
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
+//! | time-salted | both co-partitioned on the salt | as sort-merge |
 //!
 //! A sort-merge orders in memory where one row per key is not all that a merge has to remember:
-//! for `nearest`, and for predicates that have a say in which candidate is chosen.
+//! for `nearest`, and for predicates that have a say in which candidate is chosen. A time-salted
+//! join is a sort-merge over salted inputs ([`time_salt`](super::time_salt)).
 //!
 //! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
 //! join and descends for a forward one, with NULLs last and first, so that declared orders
 //! and their reverses can be used. Left order is kept by every strategy and declared.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
@@ -52,29 +54,10 @@ use super::matching::Matching;
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
+use super::strategy::AsOfStrategy;
+use super::time_salt::{has_salt, salt};
 use crate::kernel::ties::chosen_last;
-use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
-
-/// How an as-of join executes. Every strategy gives the same rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AsOfStrategy {
-    /// The right side is read into one shared index; the left streams by.
-    Broadcast,
-    /// The left side is read into one shared index; the right streams by.
-    BroadcastLeft,
-    /// Both sides, partitioned by key and in time order, are merged.
-    SortMerge,
-}
-
-impl Display for AsOfStrategy {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Broadcast => "broadcast",
-            Self::BroadcastLeft => "broadcast_left",
-            Self::SortMerge => "sort_merge",
-        })
-    }
-}
+use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
 /// The physical as-of join: left columns, then the right columns of each row's match.
 ///
@@ -133,6 +116,13 @@ impl AsOfJoinExec {
         if !has_row_place(&right) {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         }
+        let is_salted = has_salt(&matching, Side::Left, left.as_ref())
+            && has_salt(&matching, Side::Right, right.as_ref());
+        if strategy == AsOfStrategy::TimeSalted && !is_salted {
+            return plan_err!(
+                "a time-salted ASOF JOIN has no salt: AsOfJoinExec::time_salted adds it"
+            );
+        }
         let properties = properties(&left, &right, &matching, strategy)?;
         Ok(Self {
             left,
@@ -151,24 +141,41 @@ impl AsOfJoinExec {
     /// The same join, executed another way; `reason` is what `EXPLAIN` gives for it.
     ///
     /// # Errors
-    /// A planning error for a strategy that the join does not [allow](Self::allows).
+    /// A planning error for a strategy that the join does not [allow](Self::allows), and for
+    /// [`AsOfStrategy::TimeSalted`], which needs to know more: see [`Self::time_salted`].
     pub fn with_strategy(
         &self,
         strategy: AsOfStrategy,
         reason: impl Into<Arc<str>>,
     ) -> Result<Self> {
-        let (left, right) = (Arc::clone(&self.left), Arc::clone(&self.right));
-        let matching = Arc::clone(&self.matching);
-        let join = Self::over(left, right, matching, strategy, reason.into())?;
+        self.executed_as(self.own_inputs()?, strategy, reason.into())
+    }
+
+    pub(super) fn executed_as(
+        &self,
+        (left, right): (Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>),
+        strategy: AsOfStrategy,
+        reason: Arc<str>,
+    ) -> Result<Self> {
+        let join = Self::over(left, right, Arc::clone(&self.matching), strategy, reason)?;
         Ok(join.with_memory_limit(self.memory_limit))
     }
 
-    /// Whether the join can be executed in a way: all but [`AsOfStrategy::BroadcastLeft`] are
-    /// for every join. That is for those that take the one nearest right row, backward or
-    /// forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a further
-    /// predicate that compares the sides, and of which no right row comes out alone.
+    /// Whether the join can be executed in a way; [`AsOfStrategy::Broadcast`] and
+    /// [`AsOfStrategy::SortMerge`] are for every join.
+    ///
+    /// [`AsOfStrategy::BroadcastLeft`] is for those that take the one nearest right row, backward
+    /// or forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a
+    /// further predicate that compares the sides, and of which no right row comes out alone.
+    ///
+    /// [`AsOfStrategy::TimeSalted`] is for those without a further predicate that compares the
+    /// sides, and of which no right row comes out alone.
     pub fn allows(&self, strategy: AsOfStrategy) -> bool {
-        strategy != AsOfStrategy::BroadcastLeft || self.matching.can_index_left()
+        match strategy {
+            AsOfStrategy::Broadcast | AsOfStrategy::SortMerge => true,
+            AsOfStrategy::BroadcastLeft => self.matching.can_index_left(),
+            AsOfStrategy::TimeSalted => self.matching.can_salt_time(),
+        }
     }
 
     /// Whether every partition of the right input comes in time order, so far as is known.
@@ -327,9 +334,15 @@ fn properties(
     let keeps_order = !join_type.keeps_unmatched_right();
     // Nothing of the right's own order or equalities holds for the rows chosen from it, and
     // what is constant on the left is NULL in right rows that come out alone.
-    let of_left = match keeps_order {
-        true => left.equivalence_properties().clone(),
-        false => EquivalenceProperties::new(left.schema()),
+    let of_left = match (keeps_order, strategy) {
+        (true, AsOfStrategy::TimeSalted) => {
+            let own: Vec<usize> = (0..matching.left_schema.fields().len()).collect();
+            let own = ProjectionMapping::from_indices(&own, &left.schema())?;
+            let orders = left.equivalence_properties();
+            orders.project(&own, Arc::clone(&matching.left_schema))
+        }
+        (true, _) => left.equivalence_properties().clone(),
+        (false, _) => EquivalenceProperties::new(left.schema()),
     };
     let mut orders = join_equivalence_properties(
         of_left,
@@ -340,11 +353,12 @@ fn properties(
         None,
         &[],
     )?;
-    let mut partitioning = match join_type.keeps_unmatched_right() {
-        // Right rows that come out alone have no left key to be partitioned by.
-        true => Partitioning::UnknownPartitioning(left.output_partitioning().partition_count()),
-        false => left.output_partitioning().clone(),
-    };
+    let mut partitioning = left.output_partitioning().clone();
+    // Right rows that come out alone have no left key to be partitioned by, and the salt does
+    // not come out.
+    if join_type.keeps_unmatched_right() || strategy == AsOfStrategy::TimeSalted {
+        partitioning = Partitioning::UnknownPartitioning(partitioning.partition_count());
+    }
     if let Some(projection) = &matching.projection {
         let mapping = ProjectionMapping::from_indices(projection, &matching.joined)?;
         partitioning = partitioning.project(&mapping, &orders);
@@ -425,6 +439,13 @@ impl ExecutionPlan for AsOfJoinExec {
                     Distribution::UnspecifiedDistribution,
                 ])
             }
+            AsOfStrategy::TimeSalted => {
+                let salted = |side| Distribution::KeyPartitioned(vec![salt(&self.matching, side)]);
+                InputDistributionRequirements::co_partitioned(vec![
+                    salted(Side::Left),
+                    salted(Side::Right),
+                ])
+            }
             AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
@@ -444,8 +465,8 @@ impl ExecutionPlan for AsOfJoinExec {
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => vec![None, None],
-            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => vec![None, None],
-            AsOfStrategy::SortMerge => match self.time_orders() {
+            _ if !self.matching.merges_in_order() => vec![None, None],
+            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => match self.time_orders() {
                 Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
                 // Checked at construction; execution refuses what is left.
                 Err(_) => vec![None, None],
@@ -454,7 +475,10 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right();
+        // A parent's order is translated as if the columns of the inputs came out one behind the
+        // other, and the salt does not.
+        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right()
+            && self.strategy != AsOfStrategy::TimeSalted;
         vec![keeps_order, false]
     }
 
@@ -465,6 +489,7 @@ impl ExecutionPlan for AsOfJoinExec {
                 vec![!self.matching.spec.join_type.keeps_unmatched_right(), true]
             }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
+            AsOfStrategy::TimeSalted => vec![true, true],
         }
     }
 
@@ -503,10 +528,8 @@ impl ExecutionPlan for AsOfJoinExec {
         match self.strategy {
             AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
             AsOfStrategy::BroadcastLeft => left_indexed_stream(self, partition, &context),
-            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => {
-                partitioned_stream(self, partition, &context)
-            }
-            AsOfStrategy::SortMerge => {
+            _ if !self.matching.merges_in_order() => partitioned_stream(self, partition, &context),
+            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => {
                 self.time_orders()?;
                 sort_merge_stream(self, partition, &context)
             }
@@ -536,8 +559,6 @@ impl ExecutionPlan for AsOfJoinExec {
         inputs: &[Arc<Statistics>],
         _: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let columns = self.matching.joined.fields().len();
-        let right_columns = columns - inputs[0].column_statistics.len();
         let mut statistics = match self.matching.spec.join_type {
             AsOfJoinType::Left => inputs[0].as_ref().clone(),
             AsOfJoinType::Right | AsOfJoinType::Full => {
@@ -546,8 +567,10 @@ impl ExecutionPlan for AsOfJoinExec {
             _ => inputs[0].as_ref().clone().to_inexact(),
         };
         statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
-        let unknown = (0..right_columns).map(|_| Default::default());
-        statistics.column_statistics.extend(unknown);
+        // Of the right columns nothing is known, and a salt does not come out.
+        let columns = &mut statistics.column_statistics;
+        columns.truncate(self.matching.left_schema.fields().len());
+        columns.resize(self.matching.joined.fields().len(), Default::default());
         Ok(Arc::new(
             statistics.project(self.matching.projection.as_ref()),
         ))

@@ -78,3 +78,20 @@ impl BuildMetrics {
         }
     }
 }
+
+/// Metrics of salting one partition of a side.
+#[derive(Debug)]
+pub(super) struct SaltMetrics {
+    pub baseline: BaselineMetrics,
+    /// Copies of right rows sent into other ranges.
+    pub carry_rows: Count,
+}
+
+impl SaltMetrics {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            baseline: BaselineMetrics::new(metrics, partition),
+            carry_rows: rows(metrics, "carry_rows", partition),
+        }
+    }
+}

@@ -16,7 +16,8 @@
 //! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
 //! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
 //! tasks ([`parallel`]), once for all partitions ([`shared_build`]).
-//! [`row_place`] gives right rows the number that decides between equal times.
+//! [`row_place`] gives right rows the number that decides between equal times, [`time_salt`]
+//! spreads hot keys over partitions by time.
 
 mod asof_join;
 mod build_side;
@@ -33,6 +34,10 @@ mod residual;
 mod row_place;
 mod shared_build;
 mod sort_merge;
+mod strategy;
+mod time_salt;
 
-pub use asof_join::{AsOfJoinExec, AsOfStrategy};
+pub use asof_join::AsOfJoinExec;
 pub(crate) use pinned_source::file_scan;
+pub use strategy::AsOfStrategy;
+pub use time_salt::{HotKey, TimeSalt};

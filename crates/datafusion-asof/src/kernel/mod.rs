@@ -3,7 +3,8 @@
 //! The drivers in `exec/` decide who meets whom; what matches is decided here, once, for
 //! every strategy. In reading order:
 //!
-//! * [`domain`]: as-of values of both sides, whatever their types, on one line of integers;
+//! * [`domain`]: as-of values of both sides, whatever their types, on one line of integers
+//!   ([`place`]: one of them, owned);
 //! * [`tolerance`]: the farthest distance on that line, and [`distance`]: which of two is less;
 //! * [`ordinals`]: equality keys as dense `u32` numbers;
 //! * [`ties`]: the order among equal times as numbers;
@@ -11,18 +12,23 @@
 //! * [`rows`]: the id of a right row, and the outcome of matching a batch of left rows;
 //! * [`index`]: the right side grouped by key and ordered by time, to be looked up;
 //! * [`merge`]: both sides in time order, with one "last row seen" per key, and [`order`], which
-//!   holds inputs to that order.
+//!   holds inputs to that order;
+//! * [`time_cut`]: hot keys cut into ranges of time, and [`carry`]: the right rows that a range
+//!   needs of the ranges before it.
 //!
 //! Everything between keys and payload is a number: payload columns are touched only when
 //! the matches of a batch are known.
 
+pub(crate) mod carry;
 pub(crate) mod distance;
 pub(crate) mod domain;
 pub(crate) mod index;
 pub(crate) mod merge;
 pub(crate) mod order;
 pub(crate) mod ordinals;
+pub(crate) mod place;
 pub(crate) mod rows;
 pub(crate) mod ties;
+pub(crate) mod time_cut;
 pub(crate) mod tolerance;
 pub(crate) mod zones;

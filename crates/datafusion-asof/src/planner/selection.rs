@@ -36,6 +36,9 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let Some(join) = plan.downcast_ref::<AsOfJoinExec>() else {
                 return Ok(Transformed::no(plan));
             };
+            if join.strategy() == AsOfStrategy::TimeSalted {
+                return Ok(Transformed::no(plan));
+            }
             let known = Known {
                 strategy: options.strategy,
                 threshold: options.broadcast_threshold,

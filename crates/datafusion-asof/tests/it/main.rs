@@ -1,7 +1,7 @@
 //! The integration tests of the library, in one binary.
 //!
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
-//!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
+//!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`salt`] cuts their keys, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
 //! * [`frames`]: names and fill values of `join_asof`.
 //! * [`parser_fuzz`]: texts that no one would write.
@@ -21,6 +21,7 @@ mod limits;
 mod oracle;
 mod parser_fuzz;
 mod predicate;
+mod salt;
 mod shrink;
 mod table;
 mod tidy;

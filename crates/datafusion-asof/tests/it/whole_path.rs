@@ -456,6 +456,7 @@ async fn session(case: &Case, setup: Setup) -> Result<SessionContext> {
         (_, AsOfStrategy::Broadcast) => "broadcast",
         (_, AsOfStrategy::BroadcastLeft) => "broadcast_left",
         (_, AsOfStrategy::SortMerge) => "sort_merge",
+        (_, AsOfStrategy::TimeSalted) => "auto",
     };
     ctx.sql(&format!("SET asof.strategy = '{strategy}'"))
         .await?;
