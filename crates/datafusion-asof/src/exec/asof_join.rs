@@ -55,7 +55,7 @@ use super::row_place::{has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
-use super::time_salt::{has_salt, salt};
+use super::time_salt::{Skew, has_salt, salt};
 use crate::kernel::ties::chosen_last;
 use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
@@ -72,6 +72,8 @@ pub struct AsOfJoinExec {
     strategy: AsOfStrategy,
     reason: Arc<str>,
     memory_limit: Option<usize>,
+    /// Known from planning on until the strategy is chosen.
+    pub(super) skew: Option<Arc<Skew>>,
     build: SharedBuild<BuildSide>,
     left_side: SharedBuild<LeftSide>,
     metrics: ExecutionPlanMetricsSet,
@@ -131,6 +133,7 @@ impl AsOfJoinExec {
             strategy,
             reason,
             memory_limit: None,
+            skew: None,
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -198,6 +201,12 @@ impl AsOfJoinExec {
     pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.memory_limit = bytes;
         self
+    }
+
+    /// The same join, of which as much is known as of another.
+    fn known_as(self, other: &Self) -> Self {
+        let skew = other.skew.clone();
+        self.with_memory_limit(other.memory_limit).with_skew(skew)
     }
 
     /// What [`Self::with_memory_limit`] said.
@@ -286,7 +295,7 @@ impl EmbeddedProjection for AsOfJoinExec {
             self.strategy,
             Arc::clone(&self.reason),
         )
-        .map(|join| join.with_memory_limit(self.memory_limit))
+        .map(|join| join.known_as(self))
     }
 }
 
@@ -517,7 +526,7 @@ impl ExecutionPlan for AsOfJoinExec {
             self.strategy,
             Arc::clone(&self.reason),
         )?;
-        Ok(Arc::new(join.with_memory_limit(self.memory_limit)))
+        Ok(Arc::new(join.known_as(&self)))
     }
 
     fn execute(

@@ -38,6 +38,7 @@ mod strategy;
 mod time_salt;
 
 pub use asof_join::AsOfJoinExec;
-pub(crate) use pinned_source::file_scan;
+pub(crate) use pinned_source::{file_scan, pinned};
 pub use strategy::AsOfStrategy;
 pub use time_salt::{HotKey, TimeSalt};
+pub(crate) use time_salt::{SampledSide, Skew, SkewLimits};

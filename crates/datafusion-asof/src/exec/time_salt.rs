@@ -82,8 +82,11 @@ use crate::spec::Side;
 mod carried;
 mod join;
 mod plan;
+mod skew;
 
 pub use self::plan::{HotKey, TimeSalt};
+pub(crate) use self::skew::{Skew, SkewLimits};
+pub(crate) use crate::kernel::skew::SampledSide;
 
 const SALT: &str = "__asof_salt";
 

@@ -13,7 +13,7 @@
 //! * [`index`]: the right side grouped by key and ordered by time, to be looked up;
 //! * [`merge`]: both sides in time order, with one "last row seen" per key, and [`order`], which
 //!   holds inputs to that order;
-//! * [`time_cut`]: hot keys cut into ranges of time, and [`carry`]: the right rows that a range
+//! * [`skew`]: which keys hold how much, [`time_cut`]: those cut into ranges of time, and [`carry`]: the right rows that a range
 //!   needs of the ranges before it.
 //!
 //! Everything between keys and payload is a number: payload columns are touched only when
@@ -28,6 +28,7 @@ pub(crate) mod order;
 pub(crate) mod ordinals;
 pub(crate) mod place;
 pub(crate) mod rows;
+pub(crate) mod skew;
 pub(crate) mod ties;
 pub(crate) mod time_cut;
 pub(crate) mod tolerance;

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
+use super::skew::known_skew;
 use crate::exec::{AsOfJoinExec, AsOfStrategy};
 use crate::logical::AsOfJoinNode;
 use crate::spec::Side;
@@ -64,6 +65,8 @@ impl ExtensionPlanner for AsOfExtensionPlanner {
             MemoryLimit::Finite(bytes) => Some(bytes),
             MemoryLimit::Infinite | MemoryLimit::Unknown => None,
         };
-        Ok(Some(Arc::new(join.with_memory_limit(limit))))
+        let join = join.with_memory_limit(limit);
+        let skew = known_skew(&join, [left, right], session).await?;
+        Ok(Some(Arc::new(join.with_skew(skew))))
     }
 }

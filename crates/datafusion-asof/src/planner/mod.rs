@@ -2,11 +2,14 @@
 //!
 //! * [`extension`]: the one place where the two worlds meet;
 //! * [`query_planner`]: plugs it into a session, beside a planner that is there already;
+//! * [`skew`]: how unevenly keys hold the rows, known from a [`sample`];
 //! * [`selection`]: which strategy, and why.
 
 mod extension;
 mod query_planner;
+mod sample;
 mod selection;
+mod skew;
 
 pub use extension::AsOfExtensionPlanner;
 pub use query_planner::AsOfQueryPlanner;

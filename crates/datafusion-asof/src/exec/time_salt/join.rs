@@ -6,6 +6,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::plan::{SaltPlan, TimeSalt};
+use super::skew::Skew;
 use super::{TimeSaltExec, has_salt};
 use crate::exec::asof_join::AsOfJoinExec;
 use crate::exec::strategy::AsOfStrategy;
@@ -19,16 +20,25 @@ impl AsOfJoinExec {
     /// Planning errors for a join that does not [allow](Self::allows) it, and for keys and cuts
     /// that are not of the join's types.
     pub fn time_salted(&self, salt: &TimeSalt, reason: impl Into<Arc<str>>) -> Result<Self> {
+        let plan = SaltPlan::of(salt, self.matching())?;
+        self.salted_by(&Arc::new(plan), reason.into())
+    }
+
+    /// The same join, cut as its skew says.
+    pub(crate) fn salted_by_skew(&self, skew: &Skew, reason: impl Into<Arc<str>>) -> Result<Self> {
+        self.salted_by(&skew.plan, reason.into())
+    }
+
+    fn salted_by(&self, plan: &Arc<SaltPlan>, reason: Arc<str>) -> Result<Self> {
         if !self.allows(AsOfStrategy::TimeSalted) {
             return plan_err!("this ASOF JOIN cannot be executed as time_salted");
         }
         let (left, right) = self.own_inputs()?;
         let matching = self.matching();
-        let plan = Arc::new(SaltPlan::try_new(salt, matching)?);
-        let left = TimeSaltExec::try_new(left, Side::Left, matching, &plan)?;
-        let right = TimeSaltExec::try_new(right, Side::Right, matching, &plan)?;
+        let left = TimeSaltExec::try_new(left, Side::Left, matching, plan)?;
+        let right = TimeSaltExec::try_new(right, Side::Right, matching, plan)?;
         let inputs = (Arc::new(left) as _, Arc::new(right) as _);
-        self.executed_as(inputs, AsOfStrategy::TimeSalted, reason.into())
+        self.executed_as(inputs, AsOfStrategy::TimeSalted, reason)
     }
 
     /// The inputs without their salt.

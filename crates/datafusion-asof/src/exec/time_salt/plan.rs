@@ -13,6 +13,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::exec::matching::Matching;
 use crate::kernel::domain::Times;
+use crate::kernel::ordinals::KeyType;
 use crate::kernel::place::Place;
 use crate::kernel::time_cut::{Spread, SpreadBatch, TimeCut, TimeCutSpec};
 use crate::spec::Side;
@@ -42,13 +43,37 @@ pub(super) struct SaltPlan {
     pub cut: TimeCut,
     /// By slot.
     salts: Vec<u32>,
-    hot_keys: usize,
+    pub hot_keys: usize,
 }
 
 impl SaltPlan {
+    /// `keys` has for each column of the key a value for each key that is cut, `cuts` where.
+    ///
     /// # Errors
-    /// Planning errors for keys and cuts that are not of the join's types.
-    pub(super) fn try_new(salt: &TimeSalt, matching: &Matching) -> Result<Self> {
+    /// Planning errors if there is no partition, or more ranges than can be numbered.
+    pub(super) fn try_new(
+        key_types: &[KeyType],
+        keys: &[ArrayRef],
+        cuts: Vec<Vec<Place>>,
+        partitions: usize,
+    ) -> Result<Self> {
+        let slots = u32::try_from(partitions);
+        let cut = TimeCut::try_new(TimeCutSpec {
+            key_types,
+            keys,
+            cuts,
+            slots: slots.or_else(|_| plan_err!("too many partitions: {partitions}"))?,
+        })?;
+        Ok(Self {
+            salts: salts_for(partitions)?,
+            hot_keys: cut.keys().count(),
+            cut,
+        })
+    }
+
+    /// # Errors
+    /// Those of [`Self::try_new`], and for keys and cuts that are not of the join's types.
+    pub(super) fn of(salt: &TimeSalt, matching: &Matching) -> Result<Self> {
         let key_types = &matching.key_types;
         let column = |column: usize| -> Result<ArrayRef> {
             let values = salt.hot_keys.iter().map(|hot| match hot.key.get(column) {
@@ -65,18 +90,12 @@ impl SaltPlan {
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let cuts = salt.hot_keys.iter();
         let cuts = cuts.map(|hot| places(&hot.cuts, matching));
-        let slots = u32::try_from(salt.partitions);
-        let cut = TimeCut::try_new(TimeCutSpec {
+        Self::try_new(
             key_types,
-            keys: &keys,
-            cuts: cuts.collect::<Result<_>>()?,
-            slots: slots.or_else(|_| plan_err!("too many partitions: {}", salt.partitions))?,
-        })?;
-        Ok(Self {
-            salts: salts_for(salt.partitions)?,
-            hot_keys: cut.keys().count(),
-            cut,
-        })
+            &keys,
+            cuts.collect::<Result<_>>()?,
+            salt.partitions,
+        )
     }
 
     /// The salts of a left batch.

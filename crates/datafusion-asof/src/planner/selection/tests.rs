@@ -19,6 +19,9 @@ fn known() -> Known {
         right: side,
         right_in_order: false,
         allows_left: false,
+        allows_salt: true,
+        skew: None,
+        skew_threshold: 2.0,
     }
 }
 
