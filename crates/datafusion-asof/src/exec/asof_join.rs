@@ -51,6 +51,7 @@ use super::build_side::BuildSide;
 use super::indexed::{broadcast_stream, partitioned_stream};
 use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
+use super::metrics::with_balance;
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
@@ -546,7 +547,11 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let metrics = self.metrics.clone_inner();
+        Some(match self.strategy {
+            AsOfStrategy::TimeSalted => with_balance(metrics),
+            _ => metrics,
+        })
     }
 
     fn try_swapping_with_projection(

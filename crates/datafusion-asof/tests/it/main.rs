@@ -3,6 +3,7 @@
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
 //!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`salt`] cuts their keys, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
+//! * [`balance`]: what time-salted joins are for.
 //! * [`frames`]: names and fill values of `join_asof`.
 //! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`] and [`limits`]: what happens when inputs break their word, memory runs out or nobody reads on.
@@ -10,6 +11,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+mod balance;
 mod case;
 mod engine;
 mod extremes;
