@@ -13,8 +13,8 @@
 //! * [`index`]: the right side grouped by key and ordered by time, to be looked up;
 //! * [`merge`]: both sides in time order, with one "last row seen" per key, and [`order`], which
 //!   holds inputs to that order;
-//! * [`skew`]: which keys hold how much, [`time_cut`]: those cut into ranges of time, and [`carry`]: the right rows that a range
-//!   needs of the ranges before it.
+//! * [`skew`]: which keys hold how much, [`time_cut`]: those cut into ranges of time, and
+//!   [`carry`]: the right rows that a range needs of the others.
 //!
 //! Everything between keys and payload is a number: payload columns are touched only when
 //! the matches of a batch are known.
