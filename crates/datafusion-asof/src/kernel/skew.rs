@@ -20,7 +20,7 @@ use crate::spec::Side;
 /// More keys than this are not worth to be told apart.
 const MOST_HOT_KEYS: usize = 1024;
 
-/// A sample of one side.
+/// A sample of one side. It may have no rows and yet stand for some: their keys are not known.
 #[derive(Debug, Clone)]
 pub(crate) struct SampledSide {
     /// By column of the key.
@@ -82,7 +82,7 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
             example: (side == Side::Right, row),
         }));
     }
-    let total: f64 = points.iter().map(|point| point.weight).sum();
+    let total: f64 = sides.iter().map(|sample| sample.stands_for).sum();
     let mut by_key: Vec<Vec<&Point>> = vec![vec![]; ordinals.len()];
     for point in points.iter().filter(|point| is_known(point.ordinal)) {
         by_key[point.ordinal as usize].push(point);

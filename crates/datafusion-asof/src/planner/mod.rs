@@ -2,7 +2,8 @@
 //!
 //! * [`extension`]: the one place where the two worlds meet;
 //! * [`query_planner`]: plugs it into a session, beside a planner that is there already;
-//! * [`skew`]: how unevenly keys hold the rows, known from a [`sample`];
+//! * [`skew`]: how unevenly keys hold the rows, known from a [`sample`],
+//!   or as far as [`stated`] by statistics;
 //! * [`selection`]: which strategy, and why.
 
 mod extension;
@@ -10,6 +11,7 @@ mod query_planner;
 mod sample;
 mod selection;
 mod skew;
+mod stated;
 
 pub use extension::AsOfExtensionPlanner;
 pub use query_planner::AsOfQueryPlanner;

@@ -1,11 +1,13 @@
 //! What is known of a join's skew, found out where it matters.
 //!
 //! A sample costs a little, so it is taken only where a time-salted join comes into question:
-//! where it is asked for, or where neither side can be broadcast.
+//! where it is asked for, or where neither side can be broadcast. Without a sample, statistics
+//! tell whether one key is all there is, and from when to when.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use datafusion::arrow::array::Array;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExprRef;
@@ -13,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext
 
 use super::sample::{Sample, sample};
 use super::selection::{comes_into_question, shown_bytes};
+use super::stated::stated;
 use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, SampledSide, Skew, SkewLimits};
 use crate::spec::AsOfSpec;
@@ -37,10 +40,27 @@ pub(super) async fn known_skew(
         ranges: options.salt_ranges,
     };
     // What is wrong with an input will be found when the query runs, if it does.
-    match sampled_skew(join, inputs, limits, &options, session).await {
-        Ok(skew) => Ok(skew),
-        Err(_) => Ok(None),
+    let sampled = sampled_skew(join, inputs, limits, &options, session).await;
+    match sampled.unwrap_or(None) {
+        Some(skew) => Ok(Some(skew)),
+        None => stated_skew(join, inputs, limits),
     }
+}
+
+/// The skew that statistics state.
+fn stated_skew(
+    join: &AsOfJoinExec,
+    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
+    limits: SkewLimits,
+) -> Result<Option<Arc<Skew>>> {
+    let (of_left, of_right) = expressions(join.spec());
+    let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
+    if sides.iter().all(|side| side.time.is_empty()) {
+        return Ok(None);
+    }
+    let source = "statistics".to_owned();
+    let skew = join.skew_of(limits, [&sides[0], &sides[1]], source)?;
+    Ok(Some(Arc::new(skew)))
 }
 
 async fn sampled_skew(
