@@ -50,7 +50,9 @@ pub(crate) struct LoadedKey {
     /// A row of the samples that has the key: whether it is a right row, and its number.
     pub example: (bool, usize),
     pub load: f64,
-    /// Where its ranges but the first begin.
+    /// Into how many ranges it is to be cut.
+    pub ranges: usize,
+    /// Where its ranges but the first begin; fewer where it has few times.
     pub cuts: Vec<Place>,
 }
 
@@ -91,10 +93,12 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
         let example = of_key.first()?.example;
         let weight: f64 = of_key.iter().map(|point| point.weight).sum();
         let load = weight / total * spec.partitions as f64;
+        let ranges = spec.ranges.unwrap_or_else(|| ranges_for(load));
         (load >= spec.cut_from).then(|| LoadedKey {
             example,
             load,
-            cuts: quantiles(&of_key, spec.ranges.unwrap_or_else(|| ranges_for(load))),
+            ranges,
+            cuts: quantiles(&of_key, ranges),
         })
     });
     let mut loaded: Vec<LoadedKey> = loaded.collect();

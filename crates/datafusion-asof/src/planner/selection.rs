@@ -71,6 +71,11 @@ pub(super) fn comes_into_question(join: &AsOfJoinExec, options: &AsOfOptions) ->
     Ok(asked_for && known.may_salt())
 }
 
+/// How a join would be executed, alone in a plan, and why.
+pub(super) fn choice(join: &AsOfJoinExec, options: &AsOfOptions) -> Result<(AsOfStrategy, String)> {
+    Ok(select(&Known::of(join, options, 1)?))
+}
+
 fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     let mut joins = 0;
     plan.apply(|plan| {

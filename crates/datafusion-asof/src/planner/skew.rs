@@ -10,6 +10,7 @@ use std::time::Instant;
 use datafusion::arrow::array::Array;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
+use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 
@@ -34,16 +35,21 @@ pub(super) async fn known_skew(
     if !comes_into_question(join, &options)? {
         return Ok(None);
     }
-    let limits = SkewLimits {
-        partitions: config.execution.target_partitions,
-        cut_from: options.skew_threshold * CUT_FROM,
-        ranges: options.salt_ranges,
-    };
+    let limits = limits(config, &options);
     // What is wrong with an input will be found when the query runs, if it does.
     let sampled = sampled_skew(join, inputs, limits, &options, session).await;
     match sampled.unwrap_or(None) {
         Some(skew) => Ok(Some(skew)),
         None => stated_skew(join, inputs, limits),
+    }
+}
+
+/// What is cut under the options of a session.
+pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimits {
+    SkewLimits {
+        partitions: config.execution.target_partitions,
+        cut_from: options.skew_threshold * CUT_FROM,
+        ranges: options.salt_ranges,
     }
 }
 
@@ -63,7 +69,8 @@ fn stated_skew(
     Ok(Some(Arc::new(skew)))
 }
 
-async fn sampled_skew(
+/// The skew that samples of the inputs show; `None` for inputs that are not sampled.
+pub(super) async fn sampled_skew(
     join: &AsOfJoinExec,
     [left, right]: [&Arc<dyn ExecutionPlan>; 2],
     limits: SkewLimits,

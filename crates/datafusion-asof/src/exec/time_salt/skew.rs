@@ -18,6 +18,12 @@ pub(crate) struct Skew {
     /// the same.
     pub load: f64,
     pub source: String,
+    /// Of both sides.
+    pub rows: f64,
+    /// The keys that hold much, column by column, the most loaded first.
+    pub keys: Vec<ArrayRef>,
+    /// By key what it holds, in partitions, and the ranges that it is to be cut into.
+    pub loads: Vec<(f64, usize)>,
     pub(super) plan: Arc<SaltPlan>,
 }
 
@@ -67,14 +73,19 @@ impl AsOfJoinExec {
             let columns = sides.map(|side| &side.keys[column]);
             keys_of(&loaded, columns)
         });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let loads = loaded.iter().map(|key| (key.load, key.ranges));
         Ok(Skew {
             load: loaded.first().map_or(0.0, |key| key.load),
+            loads: loads.collect(),
+            rows: sides.iter().map(|side| side.stands_for).sum(),
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,
-                &keys.collect::<Result<Vec<_>>>()?,
+                &keys,
                 loaded.into_iter().map(|key| key.cuts).collect(),
                 limits.partitions,
             )?),
+            keys,
             source,
         })
     }
