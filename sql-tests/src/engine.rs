@@ -47,9 +47,9 @@ impl Engine {
             scrubber: Scrubber::new(scratch),
             known: HashSet::new(),
         };
-        engine
-            .run(&format!("SET asof.strategy = '{}'", profile.strategy))
-            .await?;
+        for (option, value) in profile.settings() {
+            engine.run(&format!("SET {option} = '{value}'")).await?;
+        }
         Ok(engine)
     }
 

@@ -17,7 +17,7 @@ use crate::args;
 use crate::run::{self, Flow, Shell, Stop};
 
 /// Every command, as `\?` lists it.
-pub(crate) const COMMANDS: [(&str, &str); 12] = [
+pub(crate) const COMMANDS: [(&str, &str); 13] = [
     ("\\d", "list tables"),
     ("\\d NAME", "describe a table, or a file in quotes"),
     ("\\h", "list functions"),
@@ -40,6 +40,10 @@ pub(crate) const COMMANDS: [(&str, &str); 12] = [
         "\\object_store_profiling [MODE]",
         "report requests to object stores: disabled, summary or trace",
     ),
+    (
+        "\\skew TABLE KEY [TIME]",
+        "show how unevenly keys hold the rows of a table",
+    ),
     ("\\?", "this list"),
     ("\\q", "quit asof (or Ctrl-D)"),
 ];
@@ -60,6 +64,7 @@ pub(crate) async fn run(shell: &mut Shell, text: &str) -> Result<Flow> {
         ("timing", word) => timing(shell, word)?,
         ("pset", "") => say(&format!("Output format is {:?}.", shell.print.format))?,
         ("pset", option) => set_format(shell, option)?,
+        ("skew", names) => skew(shell, names).await?,
         // DataFusion's own asks the information schema, which knows no files.
         ("d", file) if file.starts_with(['\'', '"']) => {
             shell.execute(format!("DESCRIBE {file}")).await?;
@@ -73,6 +78,30 @@ pub(crate) async fn run(shell: &mut Shell, text: &str) -> Result<Flow> {
         }
     }
     Ok(Ok(()))
+}
+
+/// Runs `asof_skew`: a bar for each key, then what the planner makes of them.
+async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
+    let names: Vec<String> = (names.split_whitespace())
+        .map(|name| format!("'{}'", unquoted(name).replace('\'', "''")))
+        .collect();
+    if !(2..=3).contains(&names.len()) {
+        return exec_err!("\\skew takes a table, its key and, if you like, its as-of column");
+    }
+    let skew = format!("asof_skew({})", names.join(", "));
+    shell
+        .execute(format!(
+            "SELECT key, rows, round(100 * share, 1) AS percent, ranges, \
+             repeat('█', CAST(ceil(40 * share) AS BIGINT)) AS bar FROM {skew} LIMIT 20"
+        ))
+        .await?;
+    shell
+        .execute(format!(
+            "SELECT round(load, 1) AS skew, round(100 * top_ten_share, 1) AS top_ten_percent, \
+             strategy, reason FROM {skew} LIMIT 1"
+        ))
+        .await?;
+    Ok(())
 }
 
 fn help(shell: &Shell) -> Result<()> {

@@ -22,7 +22,7 @@ use datafusion::common::{DataFusionError, Result, config_err};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AsOfOptions {
     /// `asof.strategy`: how as-of joins execute; `auto` chooses from statistics.
     pub strategy: StrategyOption,
@@ -33,6 +33,16 @@ pub struct AsOfOptions {
     pub broadcast_threshold: Option<usize>,
     /// `asof.bare_join`: what `ASOF JOIN` without a kind is.
     pub bare_join: BareJoin,
+    /// `asof.skew_threshold`: how much one key holds of a join that is time-salted under `auto`,
+    /// measured in what each partition would hold if all held the same. Keys that hold a
+    /// quarter of it are cut into ranges of time.
+    pub skew_threshold: f64,
+    /// `asof.skew_sample_rows`: how many rows of each side are read while a join is planned that
+    /// might be time-salted, to learn which keys hold how much; 0 for none.
+    pub skew_sample_rows: usize,
+    /// `asof.salt_ranges`: into how many ranges of time each such key is cut; `auto`, the default
+    /// and here `None`, is by how much it holds.
+    pub salt_ranges: Option<usize>,
 }
 
 impl Default for AsOfOptions {
@@ -41,6 +51,9 @@ impl Default for AsOfOptions {
             strategy: StrategyOption::Auto,
             broadcast_threshold: None,
             bare_join: BareJoin::Dialect,
+            skew_threshold: 2.0,
+            skew_sample_rows: 8192,
+            salt_ranges: None,
         }
     }
 }
@@ -56,6 +69,8 @@ pub enum StrategyOption {
     BroadcastLeft,
     /// Always sort-merge.
     SortMerge,
+    /// Cut hot keys into ranges of time where the join allows it, else sort-merge.
+    TimeSalted,
 }
 
 /// Values of `asof.bare_join`.
@@ -95,7 +110,7 @@ macro_rules! words {
     };
 }
 
-words!(StrategyOption, "strategy", "auto" => Auto, "broadcast" => Broadcast, "broadcast_left" => BroadcastLeft, "sort_merge" => SortMerge);
+words!(StrategyOption, "strategy", "auto" => Auto, "broadcast" => Broadcast, "broadcast_left" => BroadcastLeft, "sort_merge" => SortMerge, "time_salted" => TimeSalted);
 words!(BareJoin, "bare_join", "dialect" => Dialect, "inner" => Inner, "left" => Left);
 
 impl AsOfOptions {
@@ -128,10 +143,14 @@ impl ExtensionOptions for AsOfOptions {
             "strategy" => self.strategy = value.parse()?,
             "broadcast_threshold" => self.broadcast_threshold = parse_threshold(value)?,
             "bare_join" => self.bare_join = value.parse()?,
+            "skew_threshold" => self.skew_threshold = parse_skew_threshold(value)?,
+            "skew_sample_rows" => self.skew_sample_rows = parse_sample_rows(value)?,
+            "salt_ranges" => self.salt_ranges = parse_ranges(value)?,
             _ => {
                 return config_err!(
                     "there is no option asof.{key}: there are asof.strategy, \
-                     asof.broadcast_threshold and asof.bare_join"
+                     asof.broadcast_threshold, asof.bare_join, asof.skew_threshold, \
+                     asof.skew_sample_rows and asof.salt_ranges"
                 );
             }
         }
@@ -149,7 +168,8 @@ impl ExtensionOptions for AsOfOptions {
             entry(
                 "strategy",
                 self.strategy.to_string(),
-                "How as-of joins execute: auto, broadcast, broadcast_left or sort_merge",
+                "How as-of joins execute: auto, broadcast, broadcast_left, sort_merge or \
+                 time_salted",
             ),
             entry(
                 "broadcast_threshold",
@@ -163,11 +183,29 @@ impl ExtensionOptions for AsOfOptions {
                 self.bare_join.to_string(),
                 "What ASOF JOIN without a kind is: dialect, inner or left",
             ),
+            entry(
+                "skew_threshold",
+                self.skew_threshold.to_string(),
+                "How much one key holds of a join that is time-salted under asof.strategy = \
+                 auto, in what each partition would hold if all held the same",
+            ),
+            entry(
+                "skew_sample_rows",
+                self.skew_sample_rows.to_string(),
+                "Rows of each side that are read while a join is planned, to learn of its skew; \
+                 0: none",
+            ),
+            entry(
+                "salt_ranges",
+                (self.salt_ranges).map_or_else(|| AUTO.to_owned(), |ranges| ranges.to_string()),
+                "Ranges of time that a key which holds much is cut into; auto: by how much it \
+                 holds",
+            ),
         ]
     }
 }
 
-/// Stands for no threshold.
+/// Stands for what is left to the planner.
 const AUTO: &str = "auto";
 
 fn parse_threshold(text: &str) -> Result<Option<usize>> {
@@ -191,5 +229,25 @@ fn parse_threshold(text: &str) -> Result<Option<usize>> {
             "asof.broadcast_threshold is auto or a number of bytes, as in 1048576 or '32 MB', \
              not '{text}'"
         ),
+    }
+}
+
+fn parse_skew_threshold(text: &str) -> Result<f64> {
+    match text.trim().parse::<f64>() {
+        Ok(threshold) if threshold >= 0.0 => Ok(threshold),
+        _ => config_err!("asof.skew_threshold is a number from 0 on, as in 2.0, not '{text}'"),
+    }
+}
+
+fn parse_sample_rows(text: &str) -> Result<usize> {
+    (text.trim().parse())
+        .or_else(|_| config_err!("asof.skew_sample_rows is a number of rows, not '{text}'"))
+}
+
+fn parse_ranges(text: &str) -> Result<Option<usize>> {
+    match text.trim().parse::<usize>() {
+        _ if text.trim().eq_ignore_ascii_case(AUTO) => Ok(None),
+        Ok(ranges) if ranges > 0 => Ok(Some(ranges)),
+        _ => config_err!("asof.salt_ranges is auto or a number from 1 on, not '{text}'"),
     }
 }

@@ -54,7 +54,7 @@ mod exec;
 mod kernel;
 
 pub use config::{AsOfOptions, BareJoin, StrategyOption};
-pub use exec::{AsOfJoinExec, AsOfStrategy};
+pub use exec::{AsOfJoinExec, AsOfStrategy, HotKey, TimeSalt};
 pub use logical::{AsOfJoinNode, AsOfJoinOptions, DataFrameAsOfExt};
 pub use planner::{AsOfExtensionPlanner, AsOfJoinSelection, AsOfQueryPlanner};
 pub use session::{AsOfContext, WithAsOf};

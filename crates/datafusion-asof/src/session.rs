@@ -7,6 +7,7 @@
 //! | [`AsOfPushDownFilter`] | in the place of `push_down_filter` | DataFusion's rule would misplace filters |
 //! | [`AsOfPushDownLimit`] | behind `push_down_limit` | a LIMIT needs no more left rows than that |
 //! | [`AsOfQueryPlanner`] | query planner | in the place of DataFusion's default one |
+//! | table function `asof_skew` | session | |
 //! | [`AsOfJoinSelection`] | before `EnsureRequirements` | inputs are final, exchanges not yet added |
 //!
 //! What a session had stays; installing twice changes nothing.
@@ -14,6 +15,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use datafusion::catalog::TableFunction;
 use datafusion::common::Result;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -25,7 +27,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::config::AsOfOptions;
 use crate::optimizer::{AsOfPushDownFilter, AsOfPushDownLimit};
-use crate::planner::{AsOfJoinSelection, AsOfQueryPlanner};
+use crate::planner::{ASOF_SKEW, AsOfJoinSelection, AsOfQueryPlanner, AsOfSkewFunction};
 use crate::sql::{AsOfRelationPlanner, AsOfSql};
 
 /// The rule before which the strategy is chosen.
@@ -85,6 +87,10 @@ impl WithAsOf for SessionStateBuilder {
         {
             *query_planner = Some(Arc::new(AsOfQueryPlanner));
         }
+        let function = TableFunction::new(ASOF_SKEW.to_owned(), Arc::new(AsOfSkewFunction));
+        let functions = self.table_functions().get_or_insert_default();
+        let function = Arc::new(function);
+        functions.entry(ASOF_SKEW.to_owned()).or_insert(function);
         let physical = self
             .physical_optimizers()
             .get_or_insert_with(PhysicalOptimizer::new);

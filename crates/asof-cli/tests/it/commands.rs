@@ -112,3 +112,24 @@ fn startup_files_run_in_the_shell_only() {
     assert_eq!(place.pipe(&args, "SELECT 1 AS a;").ok(), "a\nmine\na\n1\n");
     assert_eq!(place.csv("SELECT 1 AS a").ok(), "a\n1\n");
 }
+
+#[test]
+fn skew_of_a_table() {
+    let place = Place::new();
+    let sql = "CREATE TABLE t AS SELECT CASE WHEN value <= 75 THEN 'hot' ELSE 'cold' END AS k, value AS ts \
+               FROM generate_series(1, 100);";
+    let out = place.pipe(&CSV, &format!("{sql}\n\\skew t k ts\n"));
+    let lines = out.ok();
+    assert!(
+        lines.contains("hot,75,75.0,") && lines.contains("██████████"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("broadcast,\"right side indexed about"),
+        "{lines}"
+    );
+    let out = place.pipe(&CSV, "\\skew t\n");
+    assert!(out.error().contains("\\skew takes a table, its key"));
+    let out = place.pipe(&CSV, "\\skew it's k\n");
+    assert!(out.error().contains("finds no table"));
+}

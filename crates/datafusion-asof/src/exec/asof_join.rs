@@ -10,15 +10,17 @@
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
+//! | time-salted | both co-partitioned on the salt | as sort-merge |
 //!
 //! A sort-merge orders in memory where one row per key is not all that a merge has to remember:
-//! for `nearest`, and for predicates that have a say in which candidate is chosen.
+//! for `nearest`, and for predicates that have a say in which candidate is chosen. A time-salted
+//! join is a sort-merge over salted inputs ([`time_salt`](super::time_salt)).
 //!
 //! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
 //! join and descends for a forward one, with NULLs last and first, so that declared orders
 //! and their reverses can be used. Left order is kept by every strategy and declared.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
@@ -51,33 +53,15 @@ use super::dynamic_filter::{filters_for_inputs, own_filter};
 use super::indexed::{broadcast_stream, partitioned_stream};
 use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
+use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
 use super::row_place::{has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
+use super::strategy::AsOfStrategy;
+use super::time_salt::{Skew, has_salt, salt};
 use crate::kernel::ties::chosen_last;
-use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy};
-
-/// How an as-of join executes. Every strategy gives the same rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AsOfStrategy {
-    /// The right side is read into one shared index; the left streams by.
-    Broadcast,
-    /// The left side is read into one shared index; the right streams by.
-    BroadcastLeft,
-    /// Both sides, partitioned by key and in time order, are merged.
-    SortMerge,
-}
-
-impl Display for AsOfStrategy {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Broadcast => "broadcast",
-            Self::BroadcastLeft => "broadcast_left",
-            Self::SortMerge => "sort_merge",
-        })
-    }
-}
+use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
 /// The physical as-of join: left columns, then the right columns of each row's match.
 ///
@@ -92,6 +76,8 @@ pub struct AsOfJoinExec {
     strategy: AsOfStrategy,
     reason: Arc<str>,
     memory_limit: Option<usize>,
+    /// Known from planning on until the strategy is chosen.
+    pub(super) skew: Option<Arc<Skew>>,
     build: SharedBuild<BuildSide>,
     left_side: SharedBuild<LeftSide>,
     /// Filters the scan of the side that is read last.
@@ -138,6 +124,13 @@ impl AsOfJoinExec {
         if !has_row_place(&right) {
             return exec_err!("the right input of an ASOF JOIN lost its place column");
         }
+        let is_salted = has_salt(&matching, Side::Left, left.as_ref())
+            && has_salt(&matching, Side::Right, right.as_ref());
+        if strategy == AsOfStrategy::TimeSalted && !is_salted {
+            return plan_err!(
+                "a time-salted ASOF JOIN has no salt: AsOfJoinExec::time_salted adds it"
+            );
+        }
         let properties = properties(&left, &right, &matching, strategy)?;
         Ok(Self {
             left,
@@ -146,6 +139,7 @@ impl AsOfJoinExec {
             strategy,
             reason,
             memory_limit: None,
+            skew: None,
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
             dynamic_filter: None,
@@ -161,33 +155,47 @@ impl AsOfJoinExec {
     ) -> Result<Self> {
         let (matching, reason) = (Arc::clone(&self.matching), Arc::clone(&self.reason));
         let join = Self::over(left, right, matching, self.strategy, reason)?;
-        Ok(Self {
-            dynamic_filter: self.dynamic_filter.clone(),
-            ..join.with_memory_limit(self.memory_limit)
-        })
+        Ok(join.known_as(self))
     }
 
     /// The same join, executed another way; `reason` is what `EXPLAIN` gives for it.
     ///
     /// # Errors
-    /// A planning error for a strategy that the join does not [allow](Self::allows).
+    /// A planning error for a strategy that the join does not [allow](Self::allows), and for
+    /// [`AsOfStrategy::TimeSalted`], which needs to know more: see [`Self::time_salted`].
     pub fn with_strategy(
         &self,
         strategy: AsOfStrategy,
         reason: impl Into<Arc<str>>,
     ) -> Result<Self> {
-        let (left, right) = (Arc::clone(&self.left), Arc::clone(&self.right));
-        let matching = Arc::clone(&self.matching);
-        let join = Self::over(left, right, matching, strategy, reason.into())?;
+        self.executed_as(self.own_inputs()?, strategy, reason.into())
+    }
+
+    pub(super) fn executed_as(
+        &self,
+        (left, right): (Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>),
+        strategy: AsOfStrategy,
+        reason: Arc<str>,
+    ) -> Result<Self> {
+        let join = Self::over(left, right, Arc::clone(&self.matching), strategy, reason)?;
         Ok(join.with_memory_limit(self.memory_limit))
     }
 
-    /// Whether the join can be executed in a way: all but [`AsOfStrategy::BroadcastLeft`] are
-    /// for every join. That is for those that take the one nearest right row, backward or
-    /// forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a further
-    /// predicate that compares the sides, and of which no right row comes out alone.
+    /// Whether the join can be executed in a way; [`AsOfStrategy::Broadcast`] and
+    /// [`AsOfStrategy::SortMerge`] are for every join.
+    ///
+    /// [`AsOfStrategy::BroadcastLeft`] is for those that take the one nearest right row, backward
+    /// or forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a
+    /// further predicate that compares the sides, and of which no right row comes out alone.
+    ///
+    /// [`AsOfStrategy::TimeSalted`] is for those without a further predicate that compares the
+    /// sides, and of which no right row comes out alone.
     pub fn allows(&self, strategy: AsOfStrategy) -> bool {
-        strategy != AsOfStrategy::BroadcastLeft || self.matching.can_index_left()
+        match strategy {
+            AsOfStrategy::Broadcast | AsOfStrategy::SortMerge => true,
+            AsOfStrategy::BroadcastLeft => self.matching.can_index_left(),
+            AsOfStrategy::TimeSalted => self.matching.can_salt_time(),
+        }
     }
 
     /// Whether every partition of the right input comes in time order, so far as is known.
@@ -210,6 +218,16 @@ impl AsOfJoinExec {
     pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.memory_limit = bytes;
         self
+    }
+
+    /// The same join, of which as much is known as of another.
+    fn known_as(self, other: &Self) -> Self {
+        Self {
+            memory_limit: other.memory_limit,
+            skew: other.skew.clone(),
+            dynamic_filter: other.dynamic_filter.clone(),
+            ..self
+        }
     }
 
     /// What [`Self::with_memory_limit`] said.
@@ -302,7 +320,7 @@ impl EmbeddedProjection for AsOfJoinExec {
             self.strategy,
             Arc::clone(&self.reason),
         )
-        .map(|join| join.with_memory_limit(self.memory_limit))
+        .map(|join| join.known_as(self))
     }
 }
 
@@ -383,6 +401,13 @@ impl ExecutionPlan for AsOfJoinExec {
                     Distribution::UnspecifiedDistribution,
                 ])
             }
+            AsOfStrategy::TimeSalted => {
+                let salted = |side| Distribution::KeyPartitioned(vec![salt(&self.matching, side)]);
+                InputDistributionRequirements::co_partitioned(vec![
+                    salted(Side::Left),
+                    salted(Side::Right),
+                ])
+            }
             AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
@@ -399,8 +424,8 @@ impl ExecutionPlan for AsOfJoinExec {
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => vec![None, None],
-            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => vec![None, None],
-            AsOfStrategy::SortMerge => match self.time_orders() {
+            _ if !self.matching.merges_in_order() => vec![None, None],
+            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => match self.time_orders() {
                 Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
                 // Checked at construction; execution refuses what is left.
                 Err(_) => vec![None, None],
@@ -409,7 +434,10 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right();
+        // A parent's order is translated as if the columns of the inputs came out one behind the
+        // other, and the salt does not.
+        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right()
+            && self.strategy != AsOfStrategy::TimeSalted;
         vec![keeps_order, false]
     }
 
@@ -420,6 +448,7 @@ impl ExecutionPlan for AsOfJoinExec {
                 vec![!self.matching.spec.join_type.keeps_unmatched_right(), true]
             }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
+            AsOfStrategy::TimeSalted => vec![true, true],
         }
     }
 
@@ -451,10 +480,8 @@ impl ExecutionPlan for AsOfJoinExec {
         match self.strategy {
             AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
             AsOfStrategy::BroadcastLeft => left_indexed_stream(self, partition, &context),
-            AsOfStrategy::SortMerge if !self.matching.merges_in_order() => {
-                partitioned_stream(self, partition, &context)
-            }
-            AsOfStrategy::SortMerge => {
+            _ if !self.matching.merges_in_order() => partitioned_stream(self, partition, &context),
+            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => {
                 self.time_orders()?;
                 sort_merge_stream(self, partition, &context)
             }
@@ -489,7 +516,11 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let metrics = self.metrics.clone_inner();
+        Some(match self.strategy {
+            AsOfStrategy::TimeSalted => with_balance(metrics),
+            _ => metrics,
+        })
     }
 
     fn try_swapping_with_projection(
@@ -511,8 +542,6 @@ impl ExecutionPlan for AsOfJoinExec {
         inputs: &[Arc<Statistics>],
         _: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let columns = self.matching.joined.fields().len();
-        let right_columns = columns - inputs[0].column_statistics.len();
         let mut statistics = match self.matching.spec.join_type {
             AsOfJoinType::Left => inputs[0].as_ref().clone(),
             AsOfJoinType::Right | AsOfJoinType::Full => {
@@ -521,8 +550,10 @@ impl ExecutionPlan for AsOfJoinExec {
             _ => inputs[0].as_ref().clone().to_inexact(),
         };
         statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
-        let unknown = (0..right_columns).map(|_| Default::default());
-        statistics.column_statistics.extend(unknown);
+        // Of the right columns nothing is known, and a salt does not come out.
+        let columns = &mut statistics.column_statistics;
+        columns.truncate(self.matching.left_schema.fields().len());
+        columns.resize(self.matching.joined.fields().len(), Default::default());
         Ok(Arc::new(
             statistics.project(self.matching.projection.as_ref()),
         ))

@@ -32,9 +32,10 @@ use datafusion::physical_plan::filter_pushdown::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::asof_join::{AsOfJoinExec, AsOfStrategy};
+use super::asof_join::AsOfJoinExec;
 use super::columns::Source;
 use super::matching::Matching;
+use super::strategy::AsOfStrategy;
 use crate::kernel::index::SideIndex;
 use crate::kernel::reach::{Span, reach};
 use crate::spec::Side;

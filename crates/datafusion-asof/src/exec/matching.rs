@@ -187,6 +187,12 @@ impl Matching {
             && !self.spec.join_type.keeps_unmatched_right()
     }
 
+    /// Whether hot keys can be cut into ranges of time: of all earlier ranges one row per key
+    /// is all that a range has to be sent, and a right row can be in several ranges.
+    pub(super) fn can_salt_time(&self) -> bool {
+        !self.residual.decides() && !self.spec.join_type.keeps_unmatched_right()
+    }
+
     /// The kept right columns of which each takes its own nearest value.
     pub(super) fn own_value_columns(&self) -> Vec<usize> {
         let nullable = |column: &usize| self.columns.kept_schema.field(*column).is_nullable();
@@ -216,12 +222,21 @@ impl Matching {
         }
     }
 
-    pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<LeftInputs> {
+    pub(super) fn left_keys_and_time(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<(Vec<ArrayRef>, ArrayRef)> {
         let keys = self.spec.on.iter().map(|key| &key.left);
+        let time = column(&self.spec.match_condition.left, batch)?;
+        Ok((columns(keys, batch)?, time))
+    }
+
+    pub(super) fn left_inputs(&self, batch: &RecordBatch) -> Result<LeftInputs> {
+        let (keys, time) = self.left_keys_and_time(batch)?;
         let bounds = self.residual.bounds.iter().map(|bound| &bound.left);
         Ok(LeftInputs {
-            keys: columns(keys, batch)?,
-            time: column(&self.spec.match_condition.left, batch)?,
+            keys,
+            time,
             mask: mask(self.residual.left.as_ref(), batch)?,
             bounds: columns(bounds, batch)?,
         })

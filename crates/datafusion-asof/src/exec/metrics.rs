@@ -1,8 +1,11 @@
 //! What `EXPLAIN ANALYZE` shows of an as-of join.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricCategory,
-    MetricType, Time,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, Metric, MetricBuilder, MetricCategory,
+    MetricType, MetricValue, MetricsSet, RatioMetrics, Time,
 };
 
 use crate::kernel::rows::MatchCounts;
@@ -77,4 +80,44 @@ impl BuildMetrics {
                 .gauge("peak_mem_used", partition),
         }
     }
+}
+
+/// Metrics of salting one partition of a side.
+#[derive(Debug)]
+pub(super) struct SaltMetrics {
+    pub baseline: BaselineMetrics,
+    /// Copies of right rows sent into other ranges.
+    pub carry_rows: Count,
+}
+
+impl SaltMetrics {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            baseline: BaselineMetrics::new(metrics, partition),
+            carry_rows: rows(metrics, "carry_rows", partition),
+        }
+    }
+}
+
+/// The metrics of a join, with what its largest partition reads over the mean of all.
+pub(super) fn with_balance(mut metrics: MetricsSet) -> MetricsSet {
+    let mut rows_of: BTreeMap<usize, usize> = BTreeMap::new();
+    for metric in metrics.iter() {
+        if let Some(partition) = metric.partition()
+            && ["left_rows", "right_rows"].contains(&metric.value().name())
+        {
+            *rows_of.entry(partition).or_default() += metric.value().as_usize();
+        }
+    }
+    let largest = rows_of.values().max().copied().unwrap_or(0);
+    let balance = RatioMetrics::new().with_display_raw_values(false);
+    balance.set_part(largest * rows_of.len());
+    balance.set_total(rows_of.values().sum());
+    let balance = MetricValue::Ratio {
+        name: "largest_partition_of_mean".into(),
+        ratio_metrics: balance,
+    };
+    let balance = Metric::new(balance, None).with_type(MetricType::Summary);
+    metrics.push(Arc::new(balance.with_category(MetricCategory::Rows)));
+    metrics
 }

@@ -18,7 +18,8 @@
 //! tasks ([`parallel`]), once for all partitions ([`shared_build`]). What the side read first
 //! tells of the other goes down as a [`dynamic_filter`]. [`copies`] counts what kept rows hold, and
 //! copies those still needed out of batches of others.
-//! [`row_place`] gives right rows the number that decides between equal times.
+//! [`row_place`] gives right rows the number that decides between equal times, [`time_salt`]
+//! spreads hot keys over partitions by time.
 
 mod asof_join;
 mod build_side;
@@ -39,6 +40,11 @@ mod residual;
 mod row_place;
 mod shared_build;
 mod sort_merge;
+mod strategy;
+mod time_salt;
 
-pub use asof_join::{AsOfJoinExec, AsOfStrategy};
-pub(crate) use pinned_source::file_scan;
+pub use asof_join::AsOfJoinExec;
+pub(crate) use pinned_source::{file_scan, pinned};
+pub use strategy::AsOfStrategy;
+pub use time_salt::{HotKey, TimeSalt};
+pub(crate) use time_salt::{SampledSide, Skew, SkewLimits};

@@ -10,8 +10,8 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
-use super::asof_join::AsOfStrategy;
 use super::matching::Matching;
+use super::strategy::AsOfStrategy;
 use crate::spec::AsOfJoinType;
 
 /// Left columns, then right columns, nullable where rows of the other side come out alone.
@@ -44,9 +44,15 @@ pub(super) fn properties(
     let keeps_order = !join_type.keeps_unmatched_right();
     // Nothing of the right's own order or equalities holds for the rows chosen from it, and
     // what is constant on the left is NULL in right rows that come out alone.
-    let of_left = match keeps_order {
-        true => left.equivalence_properties().clone(),
-        false => EquivalenceProperties::new(left.schema()),
+    let of_left = match (keeps_order, strategy) {
+        (true, AsOfStrategy::TimeSalted) => {
+            let own: Vec<usize> = (0..matching.left_schema.fields().len()).collect();
+            let own = ProjectionMapping::from_indices(&own, &left.schema())?;
+            let orders = left.equivalence_properties();
+            orders.project(&own, Arc::clone(&matching.left_schema))
+        }
+        (true, _) => left.equivalence_properties().clone(),
+        (false, _) => EquivalenceProperties::new(left.schema()),
     };
     let mut orders = join_equivalence_properties(
         of_left,
@@ -57,11 +63,12 @@ pub(super) fn properties(
         None,
         &[],
     )?;
-    let mut partitioning = match join_type.keeps_unmatched_right() {
-        // Right rows that come out alone have no left key to be partitioned by.
-        true => Partitioning::UnknownPartitioning(left.output_partitioning().partition_count()),
-        false => left.output_partitioning().clone(),
-    };
+    let mut partitioning = left.output_partitioning().clone();
+    // Right rows that come out alone have no left key to be partitioned by, and the salt does
+    // not come out.
+    if join_type.keeps_unmatched_right() || strategy == AsOfStrategy::TimeSalted {
+        partitioning = Partitioning::UnknownPartitioning(partitioning.partition_count());
+    }
     if let Some(projection) = &matching.projection {
         let mapping = ProjectionMapping::from_indices(projection, &matching.joined)?;
         partitioning = partitioning.project(&mapping, &orders);

@@ -29,6 +29,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::{Result, exec_err, plan_err};
 
+use super::place::Place;
 use crate::spec::Side;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
@@ -328,6 +329,11 @@ impl TimeDomain {
         Ok((back.is_valid(0) && back.value(0) == units).then_some(value))
     }
 
+    /// Whether as-of values of one side are of a type.
+    pub(crate) fn takes(&self, side: Side, data_type: &DataType) -> bool {
+        self.lane(side).data_type == *data_type
+    }
+
     fn lane(&self, side: Side) -> &Lane {
         match side {
             Side::Right => &self.right,
@@ -442,6 +448,15 @@ impl Times {
     pub(crate) fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
     }
+
+    /// The place of a row that is valid.
+    pub(crate) fn place(&self, row: usize) -> Place {
+        match &self.values {
+            TimeValues::I64(times) => ScalarBuffer::<i64>::owned(times[row]),
+            TimeValues::I128(times) => Vec::<i128>::owned(times[row]),
+            TimeValues::Rows(times) => Rows::owned(times.row(row)),
+        }
+    }
 }
 
 /// A column of places on the line, so that kernels are compiled once for each kind.
@@ -452,6 +467,17 @@ pub(crate) trait TimeColumn {
     fn value(&self, row: usize) -> Self::Value<'_>;
     /// The value as a distance can be taken of it; meaningless for bytes, which have none.
     fn wide(value: Self::Value<'_>) -> i128;
+    /// The value on its own.
+    fn owned(value: Self::Value<'_>) -> Place {
+        Place::Number(Self::wide(value))
+    }
+    /// Whether the value is at a place or after it.
+    fn is_from(value: Self::Value<'_>, place: &Place) -> bool {
+        match place {
+            Place::Number(number) => *number <= Self::wide(value),
+            Place::Bytes(_) => false,
+        }
+    }
 }
 
 impl TimeColumn for ScalarBuffer<i64> {
@@ -486,6 +512,15 @@ impl TimeColumn for Rows {
     }
     fn wide(_: Row<'_>) -> i128 {
         0
+    }
+    fn owned(value: Row<'_>) -> Place {
+        Place::Bytes(value.data().into())
+    }
+    fn is_from(value: Row<'_>, place: &Place) -> bool {
+        match place {
+            Place::Bytes(bytes) => **bytes <= *value.data(),
+            Place::Number(_) => false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use datafusion::arrow::row::{OwnedRow, RowConverter, Rows, SortField};
 use datafusion::common::{Result, exec_err};
 
 use super::domain::{TimeColumn, TimeValues, Times};
+use super::place::Place;
 use super::ties::chosen_last;
 use crate::spec::{AsOfDirection, MatchOp, Side};
 
@@ -23,13 +24,6 @@ pub(crate) struct OrderCheck {
     ties: Option<RowConverter>,
     last_tie: Option<OwnedRow>,
     rows: usize,
-}
-
-/// An owned place on the line.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Number(i128),
-    Bytes(Box<[u8]>),
 }
 
 impl OrderCheck {
@@ -65,13 +59,9 @@ impl OrderCheck {
         };
         let rows_and_ties = (rows, ties.as_ref());
         let broken = match &times.values {
-            TimeValues::I64(values) => self.follow(times, rows_and_ties, values, |v| {
-                Place::Number(i128::from(v))
-            }),
-            TimeValues::I128(values) => self.follow(times, rows_and_ties, values, Place::Number),
-            TimeValues::Rows(values) => self.follow(times, rows_and_ties, values, |v| {
-                Place::Bytes(v.data().into())
-            }),
+            TimeValues::I64(values) => self.follow(times, rows_and_ties, values),
+            TimeValues::I128(values) => self.follow(times, rows_and_ties, values),
+            TimeValues::Rows(values) => self.follow(times, rows_and_ties, values),
         };
         if let Some(row) = broken {
             let side = match self.side {
@@ -88,17 +78,16 @@ impl OrderCheck {
         Ok(())
     }
 
-    fn follow<'a, T: TimeColumn>(
+    fn follow<T: TimeColumn>(
         &mut self,
         times: &Times,
         (rows, ties): (usize, Option<&Rows>),
-        values: &'a T,
-        place: impl Fn(T::Value<'a>) -> Place,
+        values: &T,
     ) -> Option<usize> {
         let mut valid = (0..rows).filter(|row| times.is_valid(*row));
         let first = valid.next()?;
         let mut previous = values.value(first);
-        let first_place = place(previous);
+        let first_place = T::owned(previous);
         let turned = |before: &Place, after: &Place| match self.descends {
             false => after < before,
             true => after > before,
@@ -130,7 +119,7 @@ impl OrderCheck {
             (previous, at) = (value, row);
         }
         self.last_tie = ties.map(|ties| ties.row(at).owned());
-        self.last = Some(place(previous));
+        self.last = Some(T::owned(previous));
         None
     }
 }

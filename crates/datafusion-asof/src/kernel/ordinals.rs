@@ -27,6 +27,7 @@ use datafusion::common::utils::memory::estimate_memory_size;
 use datafusion::common::{HashMap, Result, exec_err};
 
 use self::encode::encode;
+pub(crate) use self::encode::one_pattern_per_float;
 use super::pieces::PIECE;
 
 /// The ordinal of a key with a NULL in it.

@@ -1,7 +1,7 @@
 //! Ids of right rows, and what matching a batch of left rows comes to.
 
 /// The place of a right row among the batches a driver keeps: batch number and row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowId {
     pub batch: u32,
     pub row: u32,

@@ -14,6 +14,7 @@ use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{Result, plan_err};
 
 use super::domain::{Repr, Step, TimeDomain, float_of_key, split_int_float};
+use super::place::Place;
 
 /// A distance on the line of a [`TimeDomain`], inclusive.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,6 +100,16 @@ impl Tolerance {
                 later == earlier || float(later) - float(earlier) <= limit
             }
             Self::IntFloat(limit) => later == earlier || int_float_allows(later, earlier, limit),
+        }
+    }
+
+    /// Whether nothing from `later` on is near enough to `earlier`, nor to anything before it.
+    /// May be `false` although nothing is.
+    pub(crate) fn rules_out(self, later: &Place, earlier: &Place) -> bool {
+        match self {
+            Self::Steps(_) | Self::Float(_) => !self.allows(later.wide(), earlier.wide()),
+            // Exact distances among rounded ones: a greater one may come out as less.
+            Self::IntFloat(_) => false,
         }
     }
 }

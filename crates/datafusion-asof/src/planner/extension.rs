@@ -15,6 +15,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
+use super::skew::known_skew;
 use crate::exec::{AsOfJoinExec, AsOfStrategy};
 use crate::logical::AsOfJoinNode;
 use crate::spec::Side;
@@ -59,11 +60,16 @@ impl ExtensionPlanner for AsOfExtensionPlanner {
             spec,
             AsOfStrategy::SortMerge,
         )?;
-        let pool = &session.runtime_env().memory_pool;
-        let limit = match pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => Some(bytes),
-            MemoryLimit::Infinite | MemoryLimit::Unknown => None,
-        };
-        Ok(Some(Arc::new(join.with_memory_limit(limit))))
+        let join = join.with_memory_limit(memory_limit(session));
+        let skew = known_skew(&join, [left, right], session).await?;
+        Ok(Some(Arc::new(join.with_skew(skew))))
+    }
+}
+
+/// The limit of a session's memory pool, if it has one.
+pub(super) fn memory_limit(session: &dyn Session) -> Option<usize> {
+    match session.runtime_env().memory_pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => Some(bytes),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => None,
     }
 }

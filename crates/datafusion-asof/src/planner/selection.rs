@@ -30,25 +30,21 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let options = AsOfOptions::of(config);
         let joins = count_joins(&plan)?;
         plan.transform_up(|plan| {
             let Some(join) = plan.downcast_ref::<AsOfJoinExec>() else {
                 return Ok(Transformed::no(plan));
             };
-            let known = Known {
-                strategy: options.strategy,
-                threshold: options.broadcast_threshold,
-                pool: join.memory_limit(),
-                joins,
-                left: size_of_side(join.left())?,
-                right: size_of_side(join.right())?,
-                right_partitions: right_partitions(join, config),
-                right_in_order: join.right_in_time_order(),
-                allows_left: join.allows(AsOfStrategy::BroadcastLeft),
+            if join.strategy() == AsOfStrategy::TimeSalted {
+                return Ok(Transformed::no(plan));
+            }
+            let known = Known::of(join, config, joins)?;
+            let chosen = match (select(&known), join.skew()) {
+                ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
+                    join.salted_by_skew(skew, reason)?
+                }
+                ((strategy, reason), _) => join.with_strategy(strategy, reason)?.with_skew(None),
             };
-            let (strategy, reason) = select(&known);
-            let chosen = join.with_strategy(strategy, reason)?;
             Ok(Transformed::yes(Arc::new(chosen) as _))
         })
         .data()
@@ -69,6 +65,26 @@ fn right_partitions(join: &AsOfJoinExec, config: &ConfigOptions) -> usize {
     partitions.max(config.execution.target_partitions)
 }
 
+/// Whether a join may be time-salted if enough is known of its skew.
+pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -> Result<bool> {
+    let options = AsOfOptions::of(config);
+    let known = Known::of(join, config, 1)?;
+    let asked_for = match options.strategy {
+        StrategyOption::TimeSalted => true,
+        StrategyOption::Auto => select(&known).0 == AsOfStrategy::SortMerge,
+        _ => false,
+    };
+    Ok(asked_for && known.may_salt())
+}
+
+/// How a join would be executed, alone in a plan, and why.
+pub(super) fn choice(
+    join: &AsOfJoinExec,
+    config: &ConfigOptions,
+) -> Result<(AsOfStrategy, String)> {
+    Ok(select(&Known::of(join, config, 1)?))
+}
+
 fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     let mut joins = 0;
     plan.apply(|plan| {
@@ -79,7 +95,7 @@ fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
 }
 
 /// What the choice is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Known {
     strategy: StrategyOption,
     threshold: Option<usize>,
@@ -94,9 +110,48 @@ struct Known {
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
     allows_left: bool,
+    allows_salt: bool,
+    skew: Option<KnownSkew>,
+    skew_threshold: f64,
+}
+
+/// What is known of the keys.
+#[derive(Debug, Clone)]
+struct KnownSkew {
+    /// What one key holds at most, in partitions.
+    load: f64,
+    can_be_cut: bool,
+    shown: String,
 }
 
 impl Known {
+    fn of(join: &AsOfJoinExec, config: &ConfigOptions, joins: usize) -> Result<Self> {
+        let options = AsOfOptions::of(config);
+        Ok(Self {
+            strategy: options.strategy,
+            threshold: options.broadcast_threshold,
+            pool: join.memory_limit(),
+            joins,
+            left: size_of_side(join.left())?,
+            right: size_of_side(join.right())?,
+            right_partitions: right_partitions(join, config),
+            right_in_order: join.right_in_time_order(),
+            allows_left: join.allows(AsOfStrategy::BroadcastLeft),
+            allows_salt: join.allows(AsOfStrategy::TimeSalted),
+            skew: join.skew().map(|skew| KnownSkew {
+                load: skew.load,
+                can_be_cut: skew.can_be_cut(),
+                shown: skew.to_string(),
+            }),
+            skew_threshold: options.skew_threshold,
+        })
+    }
+
+    /// What a right side carries is known at its end.
+    fn may_salt(&self) -> bool {
+        self.allows_salt && !self.right.endless
+    }
+
     /// A left side that is indexed waits for the end of both.
     fn may_index_left(&self) -> bool {
         self.allows_left && !self.left.endless && !self.right.endless
@@ -133,7 +188,7 @@ impl Known {
         };
         let (index, beside) = (self.left.bytes?, self.beside_left()?);
         let both = index.saturating_add(beside);
-        let (index, beside) = (size(index), size(beside));
+        let (index, beside) = (shown_bytes(index), shown_bytes(beside));
         (both <= share).then(|| {
             format!(
                 "indexed about {index}, its candidates {beside}, within {}",
@@ -193,6 +248,7 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
             return (strategy, reason);
         }
         StrategyOption::SortMerge => return (SortMerge, "asof.strategy = sort_merge".into()),
+        StrategyOption::TimeSalted => return salted_if_possible(known),
         StrategyOption::Auto => {}
     }
     let limit = limit(known);
@@ -205,7 +261,41 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
             format!("left side {left}, cheaper than the right"),
         ),
         (_, Some(right)) => (Broadcast, format!("right side {right}")),
-        (None, None) => (SortMerge, too_large(known, limit)),
+        (None, None) => salted_if_skewed(known, too_large(known, limit)),
+    }
+}
+
+fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
+    let asked = "asof.strategy = time_salted";
+    match &known.skew {
+        _ if !known.may_salt() => (
+            AsOfStrategy::SortMerge,
+            format!("this join does not allow {asked}"),
+        ),
+        None => (
+            AsOfStrategy::SortMerge,
+            format!("{asked} finds nothing known of keys and times"),
+        ),
+        Some(skew) if !skew.can_be_cut => (
+            AsOfStrategy::SortMerge,
+            format!("{asked} finds nothing to cut: {}", skew.shown),
+        ),
+        Some(skew) => (AsOfStrategy::TimeSalted, format!("{asked}; {}", skew.shown)),
+    }
+}
+
+/// For sides that are both too large to be held by one.
+fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
+    match &known.skew {
+        Some(skew) => {
+            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold;
+            let strategy = match is_skewed && known.may_salt() {
+                true => AsOfStrategy::TimeSalted,
+                false => AsOfStrategy::SortMerge,
+            };
+            (strategy, format!("{reason}; {}", skew.shown))
+        }
+        None => (AsOfStrategy::SortMerge, reason),
     }
 }
 
@@ -213,7 +303,7 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
 fn limit(known: &Known) -> Option<(usize, String)> {
     match (known.threshold, known.share()) {
         (Some(threshold), _) => {
-            let shown = format!("asof.broadcast_threshold = {}", size(threshold));
+            let shown = format!("asof.broadcast_threshold = {}", shown_bytes(threshold));
             Some((threshold, shown))
         }
         (None, Some(share)) => Some((share, shown_share(share))),
@@ -222,7 +312,7 @@ fn limit(known: &Known) -> Option<(usize, String)> {
 }
 
 fn shown_share(share: usize) -> String {
-    format!("the {} it may have of the memory pool", size(share))
+    format!("the {} it may have of the memory pool", shown_bytes(share))
 }
 
 /// What makes a side fit, if it does.
@@ -231,12 +321,13 @@ fn fit(side: Size, limit: Option<&(usize, String)>) -> Option<String> {
         _ if side.endless => None,
         (None, None) => Some("of unknown size, memory pool without limit".to_owned()),
         (Some(bytes), None) => {
-            let bytes = size(bytes);
+            let bytes = shown_bytes(bytes);
             Some(format!("indexed about {bytes}, memory pool without limit"))
         }
-        (Some(bytes), Some((limit, what))) if bytes <= *limit => {
-            Some(format!("indexed about {}, within {what}", size(bytes)))
-        }
+        (Some(bytes), Some((limit, what))) if bytes <= *limit => Some(format!(
+            "indexed about {}, within {what}",
+            shown_bytes(bytes)
+        )),
         _ => None,
     }
 }
@@ -245,7 +336,10 @@ fn too_large(known: &Known, limit: Option<(usize, String)>) -> String {
     match (known.right.bytes, limit) {
         _ if known.right.endless => "the right side has no end".to_owned(),
         (Some(bytes), Some((_, what))) => {
-            format!("right side indexed about {}, above {what}", size(bytes))
+            format!(
+                "right side indexed about {}, above {what}",
+                shown_bytes(bytes)
+            )
         }
         _ => "the size of the right side is not known".to_owned(),
     }
@@ -272,7 +366,8 @@ fn left_is_cheaper(known: &Known) -> bool {
     by_left < by_right
 }
 
-fn size(bytes: usize) -> String {
+/// Bytes as `EXPLAIN` shows them.
+pub(super) fn shown_bytes(bytes: usize) -> String {
     let units = [("GB", 30), ("MB", 20), ("KB", 10)];
     match units.iter().find(|(_, shift)| bytes >= 1 << shift) {
         Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),

@@ -64,8 +64,8 @@ impl Path {
     }
 }
 
-/// Both strategies, each under its own random setup.
-fn setups(seed: u64) -> [Setup; 3] {
+/// Every strategy, each under its own random setup.
+fn setups(seed: u64) -> [Setup; 4] {
     let dice = &mut Dice::new(seed ^ 0x5e7);
     STRATEGIES.map(|strategy| Setup {
         strategy,

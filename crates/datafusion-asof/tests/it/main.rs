@@ -1,8 +1,9 @@
 //! The integration tests of the library, in one binary.
 //!
 //! * [`oracle`] is the definition of the join, held against the engine by [`fuzz`] (random cases) and [`extremes`] (all the edges).
-//!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`engine`] and [`whole_path`]
+//!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`salt`] cuts their keys, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
+//! * [`balance`]: what time-salted joins are for.
 //! * [`frames`]: names and fill values of `join_asof`.
 //! * [`filters`] above a join, which the optimizer moves.
 //! * [`parser_fuzz`]: texts that no one would write.
@@ -11,6 +12,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+mod balance;
 mod cancel;
 mod case;
 mod engine;
@@ -24,6 +26,7 @@ mod limits;
 mod oracle;
 mod parser_fuzz;
 mod predicate;
+mod salt;
 mod shrink;
 mod table;
 mod tidy;

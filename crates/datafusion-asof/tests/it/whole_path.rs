@@ -456,9 +456,20 @@ async fn session(case: &Case, setup: Setup) -> Result<SessionContext> {
         (_, AsOfStrategy::Broadcast) => "broadcast",
         (_, AsOfStrategy::BroadcastLeft) => "broadcast_left",
         (_, AsOfStrategy::SortMerge) => "sort_merge",
+        (_, AsOfStrategy::TimeSalted) => "time_salted",
     };
     ctx.sql(&format!("SET asof.strategy = '{strategy}'"))
         .await?;
+    for (option, values) in [
+        ("skew_threshold", ["0", "0", "1", "2"]),
+        ("salt_ranges", ["auto", "1", "2", "9"]),
+        ("skew_sample_rows", ["0", "1", "7", "8192"]),
+    ] {
+        if dice.percent(70) {
+            let value = dice.pick(&values);
+            ctx.sql(&format!("SET asof.{option} = '{value}'")).await?;
+        }
+    }
     if dice.percent(50) {
         let threshold = dice.pick(&["0", "1", "1000", "64 MB"]);
         ctx.sql(&format!("SET asof.broadcast_threshold = '{threshold}'"))

@@ -232,7 +232,7 @@ fn comparable_columns(
 pub(super) type F16 = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// `-0.0` becomes `0.0` and every NaN the same NaN; other arrays stay as they are.
-fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
+pub(crate) fn one_pattern_per_float(array: &ArrayRef) -> ArrayRef {
     macro_rules! normalize {
         ($native:ty, $array:ty, $nan:expr, $zero:expr) => {{
             let floats = array.as_primitive::<$native>();

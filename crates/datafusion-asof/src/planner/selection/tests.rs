@@ -21,6 +21,9 @@ fn known() -> Known {
         right_partitions: 4,
         right_in_order: false,
         allows_left: false,
+        allows_salt: true,
+        skew: None,
+        skew_threshold: 2.0,
     }
 }
 

@@ -1,0 +1,113 @@
+//! What is known of a join's skew before it is executed.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::compute::interleave;
+use datafusion::common::Result;
+
+use super::plan::SaltPlan;
+use crate::exec::asof_join::AsOfJoinExec;
+use crate::kernel::skew::{LoadedKey, SampledSide, SkewSpec, loaded_keys};
+
+/// How a join would be cut, and what that is known from.
+#[derive(Debug)]
+pub(crate) struct Skew {
+    /// The load of the key that holds most: 1 is what each partition would hold if all held
+    /// the same.
+    pub load: f64,
+    pub source: String,
+    /// Of both sides.
+    pub rows: f64,
+    /// The keys that hold much, column by column, the most loaded first.
+    pub keys: Vec<ArrayRef>,
+    /// By key what it holds, in partitions, and the ranges that it is to be cut into.
+    pub loads: Vec<(f64, usize)>,
+    pub(super) plan: Arc<SaltPlan>,
+}
+
+impl Skew {
+    /// Whether there is anything to be cut.
+    pub(crate) fn can_be_cut(&self) -> bool {
+        self.plan.cut.ranges() > self.plan.hot_keys
+    }
+}
+
+impl Display for Skew {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { load, source, .. } = self;
+        match load {
+            load if *load > 0.0 => write!(f, "one key holds {load:.1} partitions by {source}"),
+            _ => write!(f, "no key holds much by {source}"),
+        }
+    }
+}
+
+/// What decides about the skew of a join.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SkewLimits {
+    pub partitions: usize,
+    pub cut_from: f64,
+    pub ranges: Option<usize>,
+}
+
+impl AsOfJoinExec {
+    /// The skew of the join, judged by samples of its sides.
+    pub(crate) fn skew_of(
+        &self,
+        limits: SkewLimits,
+        sides: [&SampledSide; 2],
+        source: String,
+    ) -> Result<Skew> {
+        let matching = self.matching();
+        let spec = SkewSpec {
+            domain: &matching.domain,
+            key_types: &matching.key_types,
+            partitions: limits.partitions,
+            cut_from: limits.cut_from,
+            ranges: limits.ranges,
+        };
+        let loaded = loaded_keys(&spec, sides)?;
+        let keys = (0..matching.key_types.len()).map(|column| {
+            let columns = sides.map(|side| &side.keys[column]);
+            keys_of(&loaded, columns)
+        });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let loads = loaded.iter().map(|key| (key.load, key.ranges));
+        Ok(Skew {
+            load: loaded.first().map_or(0.0, |key| key.load),
+            loads: loads.collect(),
+            rows: sides.iter().map(|side| side.stands_for).sum(),
+            plan: Arc::new(SaltPlan::try_new(
+                &matching.key_types,
+                &keys,
+                loaded.into_iter().map(|key| key.cuts).collect(),
+                limits.partitions,
+            )?),
+            keys,
+            source,
+        })
+    }
+
+    /// The same join, of which the skew is known.
+    pub(crate) fn with_skew(mut self, skew: Option<Arc<Skew>>) -> Self {
+        self.skew = skew;
+        self
+    }
+
+    /// What [`Self::with_skew`] said.
+    pub(crate) fn skew(&self) -> Option<&Arc<Skew>> {
+        self.skew.as_ref()
+    }
+}
+
+/// One column of the keys.
+fn keys_of(loaded: &[LoadedKey], [left, right]: [&ArrayRef; 2]) -> Result<ArrayRef> {
+    let columns: [&dyn Array; 2] = [left, right];
+    let rows = loaded.iter().map(|key| {
+        let (is_right, row) = key.example;
+        (usize::from(is_right), row)
+    });
+    Ok(interleave(&columns, &rows.collect::<Vec<_>>())?)
+}

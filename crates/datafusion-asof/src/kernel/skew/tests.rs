@@ -1,0 +1,139 @@
+//! Loads and cuts of samples that can be counted by hand.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Float64Array, Int64Array, StringArray};
+use datafusion::arrow::datatypes::DataType;
+
+use super::*;
+
+fn side(keys: &[Option<&str>], times: &[Option<i64>], stands_for: f64) -> SampledSide {
+    SampledSide {
+        keys: vec![Arc::new(StringArray::from(keys.to_vec()))],
+        time: Arc::new(Int64Array::from(times.to_vec())),
+        blocks: vec![times.len()],
+        stands_for,
+    }
+}
+
+fn all_of(key: &'static str, times: std::ops::Range<i64>) -> SampledSide {
+    let times: Vec<_> = times.map(Some).collect();
+    side(&vec![Some(key); times.len()], &times, times.len() as f64)
+}
+
+fn empty() -> SampledSide {
+    side(&[], &[], 0.0)
+}
+
+fn loaded(sides: [&SampledSide; 2], cut_from: f64, ranges: Option<usize>) -> Vec<LoadedKey> {
+    let spec = SkewSpec {
+        domain: &TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one type"),
+        key_types: &[KeyType {
+            data_type: DataType::Utf8,
+            null_equals_null: false,
+        }],
+        partitions: 4,
+        cut_from,
+        ranges,
+    };
+    loaded_keys(&spec, sides).expect("samples of the types")
+}
+
+fn numbers(cuts: &[i128]) -> Vec<Place> {
+    cuts.iter().map(|cut| Place::Number(*cut)).collect()
+}
+
+#[test]
+fn the_load_is_the_share_of_both_sides() {
+    let keys = [Some("A"), Some("A"), Some("A"), Some("B")];
+    let left = side(&keys, &[Some(1); 4], 100.0);
+    let right = side(&[Some("B"), None], &[Some(1); 2], 300.0);
+    let loaded = loaded([&left, &right], 0.1, None);
+    let loads: Vec<_> = loaded.iter().map(|key| (key.example, key.load)).collect();
+    assert_eq!(
+        loads,
+        [((false, 3), 1.75), ((false, 0), 0.75)],
+        "of 400 rows B has 25 and 150, A has 75, and NULL is no key"
+    );
+}
+
+#[test]
+fn keys_that_hold_little_are_not_cut() {
+    let left = side(&[Some("A"), Some("B"), Some("A")], &[Some(1); 3], 3.0);
+    let keys = |cut_from| loaded([&left, &empty()], cut_from, None).len();
+    assert_eq!((keys(1.0), keys(2.0), keys(3.0)), (2, 1, 0));
+}
+
+#[test]
+fn ranges_hold_equal_work() {
+    let left = all_of("A", 0..100);
+    let cuts = |ranges| loaded([&left, &empty()], 0.0, ranges)[0].cuts.clone();
+    assert_eq!(cuts(Some(4)), numbers(&[25, 50, 75]));
+    assert_eq!(cuts(Some(1)), []);
+    assert_eq!(
+        cuts(None).len(),
+        15,
+        "four for each partition that it fills"
+    );
+    let right = all_of("A", 100..200);
+    let cuts = loaded([&left, &right], 0.0, Some(2))[0].cuts.clone();
+    assert_eq!(cuts, numbers(&[100]), "of both sides together");
+}
+
+#[test]
+fn one_time_is_one_range() {
+    let mut times = vec![Some(7); 50];
+    times.extend([Some(9), None]);
+    let left = side(&vec![Some("A"); 52], &times, 52.0);
+    assert_eq!(
+        loaded([&left, &empty()], 0.0, Some(8))[0].cuts,
+        numbers(&[9])
+    );
+    // A time that fills several ranges leaves fewer to the others.
+    let times = [1, 5, 5, 5, 5, 5, 8, 9].map(Some);
+    let left = side(&[Some("A"); 8], &times, 8.0);
+    assert_eq!(
+        loaded([&left, &empty()], 0.0, Some(4))[0].cuts,
+        numbers(&[8])
+    );
+    let left = side(&[Some("A"); 3], &[None; 3], 3.0);
+    assert_eq!(loaded([&left, &empty()], 0.0, Some(8))[0].cuts, []);
+}
+
+#[test]
+fn without_a_key_all_rows_have_one() {
+    let spec = SkewSpec {
+        domain: &TimeDomain::try_new(&DataType::Float64, &DataType::Float64).expect("one type"),
+        key_types: &[],
+        partitions: 16,
+        cut_from: 0.5,
+        ranges: Some(2),
+    };
+    let side = |times: Vec<f64>| SampledSide {
+        keys: vec![],
+        blocks: vec![times.len()],
+        stands_for: times.len() as f64,
+        time: Arc::new(Float64Array::from(times)),
+    };
+    let sides = [side(vec![0.5, f64::NAN, 1.5]), side(vec![])];
+    let loaded = loaded_keys(&spec, [&sides[0], &sides[1]]).expect("samples of the types");
+    assert_eq!(
+        (loaded.len(), loaded[0].load, loaded[0].cuts.len()),
+        (1, 16.0, 1)
+    );
+}
+
+#[test]
+fn blocks_in_order_stand_for_the_time_up_to_the_next() {
+    let mut left = all_of("A", 0..4);
+    left.time = Arc::new(Int64Array::from(vec![0, 1, 100, 101]));
+    left.blocks = vec![2, 2];
+    let cut = |left: &SampledSide| loaded([left, &empty()], 0.0, Some(4))[0].cuts.clone();
+    assert_eq!(cut(&left), numbers(&[50, 100, 101]));
+    left.time = Arc::new(Int64Array::from(vec![0, 101, 1, 100]));
+    assert_eq!(
+        cut(&left),
+        numbers(&[1, 100, 101]),
+        "in no order: as they are"
+    );
+}

@@ -1,0 +1,129 @@
+//! Ranges and slots, row by row.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Float64Array, Int64Array, StringArray};
+use datafusion::arrow::datatypes::DataType;
+
+use super::*;
+use crate::kernel::domain::TimeDomain;
+use crate::spec::Side;
+
+fn numbers(cuts: &[i128]) -> Vec<Place> {
+    cuts.iter().map(|cut| Place::Number(*cut)).collect()
+}
+
+fn key_types() -> [KeyType; 1] {
+    [KeyType {
+        data_type: DataType::Utf8,
+        null_equals_null: false,
+    }]
+}
+
+fn cut(keys: &[Option<&str>], cuts: Vec<Vec<Place>>, slots: u32) -> TimeCut {
+    let keys: ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
+    let spec = TimeCutSpec {
+        key_types: &key_types(),
+        keys: &[keys],
+        cuts,
+        slots,
+    };
+    TimeCut::try_new(spec).expect("a valid cut")
+}
+
+fn spread(cut: &TimeCut, rows: &[(Option<&str>, Option<i64>, u64)]) -> Vec<(u32, u32)> {
+    let keys: StringArray = rows.iter().map(|row| row.0).collect();
+    let times: Int64Array = rows.iter().map(|row| row.1).collect();
+    let hashes: Vec<u64> = rows.iter().map(|row| row.2).collect();
+    let domain = TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one type");
+    let times: ArrayRef = Arc::new(times);
+    let ordinals = cut.ordinals(&[Arc::new(keys)], rows.len());
+    let spread = cut.spread(&SpreadBatch {
+        ordinals: &ordinals.expect("keys of the type"),
+        times: &domain
+            .times(Side::Right, &times)
+            .expect("times of the type"),
+        hashes: &hashes,
+    });
+    spread.ranges.into_iter().zip(spread.slots).collect()
+}
+
+#[test]
+fn a_range_begins_at_its_cut() {
+    let cut = cut(&[Some("A")], vec![numbers(&[20, 10, 20])], 2);
+    let at = |time| (Some("A"), time, 99);
+    let rows = [
+        at(Some(9)),
+        at(Some(10)),
+        at(Some(19)),
+        at(Some(20)),
+        at(Some(i64::MAX)),
+    ];
+    assert_eq!(cut.ranges(), 3);
+    assert_eq!(
+        spread(&cut, &rows),
+        [(0, 0), (1, 1), (1, 1), (2, 0), (2, 0)],
+        "ranges are dealt to slots in turn"
+    );
+    assert_eq!(spread(&cut, &[at(None)]), [(0, 0)]);
+}
+
+#[test]
+fn keys_that_are_not_cut_go_by_their_hash() {
+    let cut = cut(&[Some("A")], vec![numbers(&[10])], 3);
+    let rows = [(Some("B"), Some(50), 4), (None, Some(1), 5)];
+    assert_eq!(spread(&cut, &rows), [(UNCUT, 1), (UNCUT, 2)]);
+}
+
+#[test]
+fn ranges_of_all_keys_are_numbered_through() {
+    let keys = [Some("A"), None, Some("B"), Some("A")];
+    let cuts = vec![
+        numbers(&[10]),
+        numbers(&[1, 2, 3]),
+        numbers(&[5]),
+        numbers(&[]),
+    ];
+    let cut = cut(&keys, cuts, 16);
+    let rows = [
+        (Some("A"), Some(10), 0),
+        (Some("B"), Some(4), 0),
+        (Some("B"), Some(5), 0),
+    ];
+    assert_eq!(
+        cut.ranges(),
+        4,
+        "a NULL and a repeated key count for nothing"
+    );
+    assert_eq!(spread(&cut, &rows), [(1, 1), (2, 2), (3, 3)]);
+}
+
+#[test]
+fn without_a_key_time_alone_is_cut() {
+    let spec = TimeCutSpec {
+        key_types: &[],
+        keys: &[],
+        cuts: vec![numbers(&[10])],
+        slots: 2,
+    };
+    let cut = TimeCut::try_new(spec).expect("a valid cut");
+    let domain = TimeDomain::try_new(&DataType::Float64, &DataType::Float64).expect("one type");
+    let times: ArrayRef = Arc::new(Float64Array::from(vec![-1.0, f64::INFINITY, f64::NAN]));
+    let spread = cut.spread(&SpreadBatch {
+        ordinals: &cut.ordinals(&[], 3).expect("no keys"),
+        times: &domain.times(Side::Left, &times).expect("times of the type"),
+        hashes: &[0; 3],
+    });
+    assert_eq!(spread.ranges, [0, 1, 0]);
+}
+
+#[test]
+fn some_slot_there_must_be() {
+    let spec = TimeCutSpec {
+        key_types: &[],
+        keys: &[],
+        cuts: vec![],
+        slots: 0,
+    };
+    assert!(TimeCut::try_new(spec).is_err());
+}

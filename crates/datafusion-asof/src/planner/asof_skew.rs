@@ -1,0 +1,228 @@
+//! `asof_skew('table', 'key' [, 'ts'])`: what the planner sees of a table's skew, as a table.
+//!
+//! One row for each key of a sample, the one that holds most first:
+//!
+//! | column | |
+//! |---|---|
+//! | `key` | |
+//! | `rows` | about how many rows have it |
+//! | `share` | of all rows |
+//! | `load` | in partitions: 1 is what each would hold if all held the same |
+//! | `ranges` | of time that it would be cut into; 1 if it would not be cut |
+//! | `top_ten_share` | what the ten largest keys hold together |
+//! | `strategy`, `reason` | how a join of the table with itself on `key` and `ts` would execute; NULL without `ts` |
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::scalar::ScalarValue;
+
+use super::extension::memory_limit;
+use super::selection::choice;
+use super::skew::{limits, sampled_skew};
+use crate::config::AsOfOptions;
+use crate::exec::{AsOfJoinExec, AsOfStrategy, Skew, SkewLimits};
+use crate::spec::{AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp};
+
+/// The name of the function.
+pub(crate) const ASOF_SKEW: &str = "asof_skew";
+
+/// The table function.
+#[derive(Debug)]
+pub(crate) struct AsOfSkewFunction;
+
+impl TableFunctionImpl for AsOfSkewFunction {
+    fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
+        let name = |expr: &Expr| match expr {
+            Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+            _ => None,
+        };
+        let names: Option<Vec<String>> = args.exprs().iter().map(name).collect();
+        let mut names = names.unwrap_or_default().into_iter();
+        match (names.next(), names.next(), names.next(), names.next()) {
+            (Some(table), Some(key), time, None) => Ok(Arc::new(SkewOfTable {
+                table,
+                key,
+                time,
+                schema: schema(),
+            })),
+            _ => plan_err!(
+                "asof_skew takes the names of a table, its key and its as-of column as texts: \
+                 write asof_skew('trades', 'sym') or asof_skew('trades', 'sym', 'ts')"
+            ),
+        }
+    }
+}
+
+fn schema() -> SchemaRef {
+    let field = |name, data_type| Field::new(name, data_type, true);
+    Arc::new(Schema::new(vec![
+        field("key", DataType::Utf8),
+        field("rows", DataType::UInt64),
+        field("share", DataType::Float64),
+        field("load", DataType::Float64),
+        field("ranges", DataType::UInt64),
+        field("top_ten_share", DataType::Float64),
+        field("strategy", DataType::Utf8),
+        field("reason", DataType::Utf8),
+    ]))
+}
+
+/// The skew of one table, looked at when it is scanned.
+#[derive(Debug)]
+struct SkewOfTable {
+    table: String,
+    key: String,
+    time: Option<String>,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for SkewOfTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows(state).await?;
+        let schema = Arc::clone(&self.schema);
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            schema,
+            projection.cloned(),
+        )?)
+    }
+}
+
+impl SkewOfTable {
+    async fn rows(&self, session: &dyn Session) -> Result<RecordBatch> {
+        let input = self.input(session).await?;
+        let key = self.column(&input, &self.key)?;
+        let time = match &self.time {
+            Some(time) => self.column(&input, time)?,
+            None => Arc::new(Literal::new(ScalarValue::Int64(Some(0)))),
+        };
+        let join = self_join(&input, key, time)?.with_memory_limit(memory_limit(session));
+        let config = session.config_options();
+        let options = AsOfOptions::of(config);
+        let limits = limits(config, &options);
+        let skew = |limits| sampled_skew(&join, [&input, &input], limits, &options, session);
+        let every_key = SkewLimits {
+            cut_from: 0.0,
+            ..limits
+        };
+        let Some(every_key) = skew(every_key).await? else {
+            return plan_err!(
+                "asof_skew cannot look at {}: it has to be computed first, or \
+                 asof.skew_sample_rows is 0",
+                self.table
+            );
+        };
+        let choice = match &self.time {
+            Some(_) => {
+                let skew = skew(limits).await?;
+                Some(choice(&join.with_skew(skew), config)?)
+            }
+            None => None,
+        };
+        self.describe(&every_key, limits, choice)
+    }
+
+    async fn input(&self, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = session.as_any().downcast_ref::<SessionState>();
+        let Some(state) = state else {
+            return plan_err!("asof_skew looks tables up in DataFusion's own session only");
+        };
+        let reference = TableReference::parse_str(&self.table);
+        let schema = state.schema_for_ref(reference.clone())?;
+        match schema.table(reference.table()).await? {
+            Some(table) => table.scan(session, None, &[], None).await,
+            None => plan_err!("asof_skew finds no table {}", self.table),
+        }
+    }
+
+    fn column(&self, input: &Arc<dyn ExecutionPlan>, name: &str) -> Result<PhysicalExprRef> {
+        let column = Column::new_with_schema(name, &input.schema());
+        let missing = |_| plan_datafusion_err!("table {} has no column {name}", self.table);
+        Ok(Arc::new(column.map_err(missing)?))
+    }
+
+    fn describe(
+        &self,
+        skew: &Skew,
+        limits: SkewLimits,
+        choice: Option<(AsOfStrategy, String)>,
+    ) -> Result<RecordBatch> {
+        let keys = cast(&skew.keys[0], &DataType::Utf8)?;
+        let share = |load: f64| load / limits.partitions as f64;
+        let loads = || skew.loads.iter().map(|(load, _)| *load);
+        let counts = loads().map(|load| (share(load) * skew.rows / 2.0).round() as u64);
+        let ranges = skew.loads.iter().map(|(load, ranges)| match *load {
+            load if load >= limits.cut_from => *ranges as u64,
+            _ => 1,
+        });
+        let top_ten: f64 = loads().take(10).map(share).sum();
+        let number = skew.loads.len();
+        let (strategy, reason) = match choice {
+            Some((strategy, reason)) => (Some(strategy.to_string()), Some(reason)),
+            None => (None, None),
+        };
+        let text = |text: Option<String>| {
+            Arc::new(StringArray::from(vec![text.as_deref(); number])) as ArrayRef
+        };
+        let columns = vec![
+            keys,
+            Arc::new(UInt64Array::from_iter_values(counts)),
+            Arc::new(Float64Array::from_iter_values(loads().map(share))),
+            Arc::new(Float64Array::from_iter_values(loads())),
+            Arc::new(UInt64Array::from_iter_values(ranges)),
+            Arc::new(Float64Array::from(vec![top_ten; number])),
+            text(strategy),
+            text(reason),
+        ];
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+/// A join of an input with itself.
+fn self_join(
+    input: &Arc<dyn ExecutionPlan>,
+    key: PhysicalExprRef,
+    time: PhysicalExprRef,
+) -> Result<AsOfJoinExec> {
+    let condition = MatchCondition {
+        left: Arc::clone(&time),
+        op: MatchOp::GtEq,
+        right: time,
+    };
+    let mut spec = AsOfSpec::new(AsOfJoinType::Inner, condition);
+    spec.on = vec![AsOfKey {
+        left: Arc::clone(&key),
+        right: key,
+        null_equals_null: true,
+    }];
+    let inputs = (Arc::clone(input), Arc::clone(input));
+    AsOfJoinExec::try_new(inputs.0, inputs.1, spec, AsOfStrategy::SortMerge)
+}

@@ -1,0 +1,173 @@
+//! A few rows of an input, read while it is planned.
+//!
+//! Rows are taken in blocks from all over the input: of tables in memory slices, of files the
+//! first rows of as many pieces as they can be cut into. Only columns of keys and times are read.
+//! What is bounded is what the sources give, so a filter that lets nothing pass costs no more;
+//! inputs that have to be computed before they give a row (aggregates, joins, sorts, limits)
+//! are not sampled.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::compute::concat;
+use datafusion::common::Result;
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::exec::pinned;
+
+/// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
+const BLOCKS: usize = 64;
+/// Blocks read at a time.
+const AT_ONCE: usize = 8;
+/// Files smaller than this are one block.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Rows of an input.
+pub(super) struct Sample {
+    /// Of each expression the values.
+    pub columns: Vec<ArrayRef>,
+    /// The rows of each block.
+    pub blocks: Vec<usize>,
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// About `rows` rows of a plan, as some expressions see them; `None` for a plan that is not
+/// sampled.
+pub(super) async fn sample(
+    plan: &Arc<dyn ExecutionPlan>,
+    exprs: &[&PhysicalExprRef],
+    rows: usize,
+    context: &Arc<TaskContext>,
+) -> Result<Option<Sample>> {
+    let config = context.session_config().options();
+    let Some(few) = few_rows(plan, rows, config)? else {
+        return Ok(None);
+    };
+    let named = exprs.iter().zip(0..).map(|(expr, number)| ProjectionExpr {
+        expr: Arc::clone(expr),
+        alias: format!("c{number}"),
+    });
+    let few: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(named, few)?);
+    let few = ProjectionPushdown::new().optimize(few, config)?;
+    let blocks = (0..few.output_partitioning().partition_count()).map(|block| {
+        let stream = few.execute(block, Arc::clone(context));
+        async move { stream?.try_collect::<Vec<RecordBatch>>().await }
+    });
+    let blocks = stream::iter(blocks).buffered(AT_ONCE);
+    let blocks: Vec<Vec<RecordBatch>> = blocks.try_collect().await?;
+    let rows_of = |block: &Vec<RecordBatch>| block.iter().map(RecordBatch::num_rows).sum();
+    let rows_of_blocks: Vec<usize> = blocks.iter().map(rows_of).collect();
+    let empty = RecordBatch::new_empty(few.schema());
+    let batches = blocks.iter().flatten().chain([&empty]);
+    let column = |column: usize| {
+        let parts: Vec<&dyn Array> =
+            (batches.clone().map(|batch| batch.column(column).as_ref())).collect();
+        Ok(concat(&parts)?)
+    };
+    Ok(Some(Sample {
+        columns: (0..exprs.len()).map(column).collect::<Result<_>>()?,
+        rows: rows_of_blocks.iter().sum(),
+        blocks: rows_of_blocks,
+        bytes: bytes_read(&few),
+    }))
+}
+
+/// The plan over sources that give about `rows` rows, a block in each partition.
+fn few_rows(
+    plan: &Arc<dyn ExecutionPlan>,
+    rows: usize,
+    config: &ConfigOptions,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
+        let any: &dyn Any = source.data_source().as_ref();
+        return match any.downcast_ref::<MemorySourceConfig>() {
+            Some(memory) => slices(memory, rows).map(Some),
+            None => pieces(plan, rows, config),
+        };
+    }
+    let inputs = plan.children();
+    let passes_rows = plan.is::<FilterExec>() || plan.is::<ProjectionExec>();
+    if !(passes_rows || plan.is::<UnionExec>()) || plan.fetch().is_some() {
+        return Ok(None);
+    }
+    let share = (rows / inputs.len().max(1)).max(1);
+    let inputs = inputs.into_iter();
+    let few = inputs.map(|input| few_rows(input, share, config));
+    match few.collect::<Result<Option<Vec<_>>>>()? {
+        Some(few) => {
+            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            Arc::clone(plan).replace_children(few, options).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Slices of the rows in memory, evenly over all of them.
+fn slices(memory: &MemorySourceConfig, rows: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    let batches = || memory.partitions().iter().flatten();
+    let all: usize = batches().map(RecordBatch::num_rows).sum();
+    let blocks = match all <= rows {
+        true => 1,
+        false => BLOCKS.min(rows),
+    };
+    let mut slices = vec![vec![]; blocks];
+    let mut first = 0;
+    for batch in batches() {
+        let end = first + batch.num_rows();
+        for (number, block) in slices.iter_mut().enumerate() {
+            let from = number * all / blocks;
+            let to = from + (rows / blocks).min(all);
+            let (from, to) = (from.max(first), to.min(end));
+            if from < to {
+                block.push(batch.slice(from - first, to - from));
+            }
+        }
+        first = end;
+    }
+    let projection = memory.projection().clone();
+    let source = MemorySourceConfig::try_new(&slices, memory.original_schema(), projection)?;
+    Ok(DataSourceExec::from_data_source(source))
+}
+
+/// The first rows of pieces of files.
+fn pieces(
+    plan: &Arc<dyn ExecutionPlan>,
+    rows: usize,
+    config: &ConfigOptions,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    // Pinned, so that no piece is read in the place of another.
+    let Some(scan) = pinned(plan) else {
+        return Ok(None);
+    };
+    if scan.fetch().is_some() || scan.boundedness().is_unbounded() {
+        return Ok(None);
+    }
+    let mut config = config.clone();
+    config.optimizer.repartition_file_min_size = PIECE_BYTES;
+    let scan = scan.repartitioned(BLOCKS, &config)?.unwrap_or(scan);
+    let of_each = rows.div_ceil(scan.output_partitioning().partition_count().max(1));
+    Ok(scan.with_fetch(Some(of_each)))
+}
+
+fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let own = plan
+        .metrics()
+        .and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+    let below: usize = plan.children().into_iter().map(bytes_read).sum();
+    below + own.map_or(0, |bytes| bytes.as_usize())
+}

@@ -1,0 +1,133 @@
+//! What is known of a join's skew, found out where it matters.
+//!
+//! A sample costs a little, so it is taken only where a time-salted join comes into question:
+//! where it is asked for, or where neither side can be broadcast. Without a sample, statistics
+//! tell whether one key is all there is, and from when to when.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::Array;
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::config::ConfigOptions;
+use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
+
+use super::sample::{Sample, sample};
+use super::selection::{comes_into_question, shown_bytes};
+use super::stated::stated;
+use crate::config::AsOfOptions;
+use crate::exec::{AsOfJoinExec, SampledSide, Skew, SkewLimits};
+use crate::spec::AsOfSpec;
+
+/// A key is cut if it holds this share of what makes a join skewed.
+const CUT_FROM: f64 = 0.25;
+
+/// The skew of a join of two inputs, if there is anything to know it from.
+pub(super) async fn known_skew(
+    join: &AsOfJoinExec,
+    inputs: [&Arc<dyn ExecutionPlan>; 2],
+    session: &dyn Session,
+) -> Result<Option<Arc<Skew>>> {
+    let config = session.config_options();
+    let options = AsOfOptions::of(config);
+    if !comes_into_question(join, config)? {
+        return Ok(None);
+    }
+    let limits = limits(config, &options);
+    // What is wrong with an input will be found when the query runs, if it does.
+    let sampled = sampled_skew(join, inputs, limits, &options, session).await;
+    match sampled.unwrap_or(None) {
+        Some(skew) => Ok(Some(skew)),
+        None => stated_skew(join, inputs, limits),
+    }
+}
+
+/// What is cut under the options of a session.
+pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimits {
+    SkewLimits {
+        partitions: config.execution.target_partitions,
+        cut_from: options.skew_threshold * CUT_FROM,
+        ranges: options.salt_ranges,
+    }
+}
+
+/// The skew that statistics state.
+fn stated_skew(
+    join: &AsOfJoinExec,
+    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
+    limits: SkewLimits,
+) -> Result<Option<Arc<Skew>>> {
+    let (of_left, of_right) = expressions(join.spec());
+    let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
+    if sides.iter().all(|side| side.time.is_empty()) {
+        return Ok(None);
+    }
+    let source = "statistics".to_owned();
+    let skew = join.skew_of(limits, [&sides[0], &sides[1]], source)?;
+    Ok(Some(Arc::new(skew)))
+}
+
+/// The skew that samples of the inputs show; `None` for inputs that are not sampled.
+pub(super) async fn sampled_skew(
+    join: &AsOfJoinExec,
+    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
+    limits: SkewLimits,
+    options: &AsOfOptions,
+    session: &dyn Session,
+) -> Result<Option<Arc<Skew>>> {
+    if options.skew_sample_rows == 0 {
+        return Ok(None);
+    }
+    let started = Instant::now();
+    let (of_left, of_right) = expressions(join.spec());
+    let (rows, context) = (options.skew_sample_rows, session.task_ctx());
+    let (Some(of_left), Some(of_right)) = (
+        sample(left, &of_left, rows, &context).await?,
+        sample(right, &of_right, rows, &context).await?,
+    ) else {
+        return Ok(None);
+    };
+    let source = format!(
+        "a sample of {} rows ({} read in {} ms)",
+        of_left.rows + of_right.rows,
+        shown_bytes(of_left.bytes + of_right.bytes),
+        started.elapsed().as_millis()
+    );
+    let sides = [sampled_side(of_left, left)?, sampled_side(of_right, right)?];
+    let (Some(of_left), Some(of_right)) = (&sides[0], &sides[1]) else {
+        return Ok(None);
+    };
+    let skew = join.skew_of(limits, [of_left, of_right], source)?;
+    Ok(Some(Arc::new(skew)))
+}
+
+/// Keys and time of each side.
+fn expressions(spec: &AsOfSpec<PhysicalExprRef>) -> (Vec<&PhysicalExprRef>, Vec<&PhysicalExprRef>) {
+    let left = spec.on.iter().map(|key| &key.left);
+    let right = spec.on.iter().map(|key| &key.right);
+    let time = &spec.match_condition;
+    (
+        left.chain([&time.left]).collect(),
+        right.chain([&time.right]).collect(),
+    )
+}
+
+fn sampled_side(sample: Sample, input: &Arc<dyn ExecutionPlan>) -> Result<Option<SampledSide>> {
+    let statistics = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
+    let rows = statistics.num_rows.get_value().copied();
+    let Sample {
+        mut columns,
+        blocks,
+        rows: sampled,
+        ..
+    } = sample;
+    let time = columns.pop();
+    Ok(time.map(|time| SampledSide {
+        keys: columns,
+        time,
+        blocks,
+        stands_for: rows.unwrap_or(0).max(sampled) as f64,
+    }))
+}
