@@ -214,24 +214,24 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
     let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory pool";
     let joins = |joins: usize, known: Known| Known { joins, ..known };
     let table = [
-        (known, BroadcastLeft, within),
+        (known.clone(), BroadcastLeft, within),
         (
             Known {
                 pool: Some(114 * MB),
-                ..known
+                ..known.clone()
             },
             SortMerge,
             above,
         ),
         (
-            joins(2, known),
+            joins(2, known.clone()),
             SortMerge,
             "right side indexed about 2.2 GB, above the 32.0 MB it may have of the memory pool",
         ),
         (
             Known {
                 right_partitions: 16,
-                ..known
+                ..known.clone()
             },
             SortMerge,
             "right side indexed about 2.2 GB, above the 64.0 MB it may have of the memory pool",
@@ -239,7 +239,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         (
             Known {
                 threshold: Some(MB),
-                ..known
+                ..known.clone()
             },
             SortMerge,
             "right side indexed about 2.2 GB, above asof.broadcast_threshold = 1.0 MB",
@@ -265,14 +265,14 @@ fn an_endless_side_is_not_indexed() {
         strategy: StrategyOption::BroadcastLeft,
         ..with_rows(10, 10)
     };
-    let mut endless_left = forced;
+    let mut endless_left = forced.clone();
     endless_left.left.endless = true;
     let not_allowed = Known {
         allows_left: false,
-        ..forced
+        ..forced.clone()
     };
     let table = [
-        (forced, BroadcastLeft, "asof.strategy = broadcast_left"),
+        (forced.clone(), BroadcastLeft, "asof.strategy = broadcast_left"),
         (
             endless_left,
             Broadcast,
