@@ -117,6 +117,9 @@ fn indexed_stream(
                 }
                 None => ended = true,
             }
+            if block.batches().is_empty() {
+                break;
+            }
             let timer = metrics.baseline.elapsed_compute().timer();
             let matches = build.probe(&matching, block.batches())?;
             metrics.record(matches.counts);
