@@ -272,7 +272,11 @@ fn an_endless_side_is_not_indexed() {
         ..forced.clone()
     };
     let table = [
-        (forced.clone(), BroadcastLeft, "asof.strategy = broadcast_left"),
+        (
+            forced.clone(),
+            BroadcastLeft,
+            "asof.strategy = broadcast_left",
+        ),
         (
             endless_left,
             Broadcast,
