@@ -239,7 +239,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         (
             Known {
                 threshold: Some(MB),
-                ..known.clone()
+                ..known
             },
             SortMerge,
             "right side indexed about 2.2 GB, above asof.broadcast_threshold = 1.0 MB",
