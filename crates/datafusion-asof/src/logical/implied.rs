@@ -23,8 +23,11 @@ impl AsOfJoinNode {
         Ok(implied)
     }
 
-    /// The conjunct with left keys replaced by right ones.
+    /// The conjunct with left keys replaced by right ones, if it can be asked of any key.
     fn on_right_keys(&self, conjunct: &Expr) -> Result<Option<Expr>> {
+        if !has_value_for_every_row(conjunct) {
+            return Ok(None);
+        }
         let right_key = |column: &Column| {
             let keys = self.spec().on.iter();
             let mut of_column = keys.filter(|key| key.left == Expr::Column(column.clone()));
@@ -114,4 +117,36 @@ impl AsOfJoinNode {
             &condition.right.get_type(self.right().schema())?,
         )
     }
+}
+
+/// Whether evaluating an expression cannot fail: the right has keys that the left has not, and
+/// a cast or a division that the left allows must not fail for one of those.
+fn has_value_for_every_row(expr: &Expr) -> bool {
+    let may_fail = |part: &Expr| {
+        Ok(match part {
+            Expr::BinaryExpr(BinaryExpr { op, .. }) => !matches!(
+                op,
+                Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+                    | Operator::IsDistinctFrom
+                    | Operator::IsNotDistinctFrom
+                    | Operator::And
+                    | Operator::Or
+            ),
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::InList(_)
+            | Expr::Between(_)
+            | Expr::Like(_) => false,
+            _ => true,
+        })
+    };
+    !expr.exists(may_fail).unwrap_or(true)
 }
