@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "--no-warm-up",
         dest="warm_up",
         action="store_false",
-        help="keep the first run too: for trials that take long",
+        help="one run a turn: for trials that take long",
     )
     parser.add_argument("--scale", type=_positive(float), default=1.0, metavar="F", help="times the rows (1)")
     parser.add_argument("--timeout", type=_positive(float), default=120.0, metavar="S", help="of one run (120)")

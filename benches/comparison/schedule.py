@@ -1,4 +1,4 @@
-"""Runs engines in turn: every engine once, then every engine once more, and so on."""
+"""Runs engines in turn: every engine, then every engine once more, and so on."""
 
 import subprocess
 import sys
@@ -24,16 +24,26 @@ class Round:
 
     def runs(self) -> Iterator[Run]:
         engines = [ENGINES[name] for name in self.options.engines if self.mode in ENGINES[name].starts]
-        # Repetition 0 warms the file cache, and is not kept unless it fails.
-        first = 0 if self.options.warm_up else 1
-        for repetition in range(first, self.options.repetitions + 1):
+        for repetition in range(1, self.options.repetitions + 1):
             for engine in list(engines):
-                run = self._run(engine, repetition)
-                _tell(run)
+                run = self._turn(engine, repetition)
                 if run.failure:
                     engines.remove(engine)
-                if run.failure or repetition > 0:
-                    yield run
+                yield run
+
+    def _turn(self, engine: Engine, repetition: int) -> Run:
+        """A run right after one of the same engine that does not count: files and memory are warm, for
+        each alike. A virtual machine that gives unused memory back to its host makes whoever comes after
+        a small process pay for getting it again, which may take longer than the join.
+        """
+        if self.options.warm_up:
+            warm_up = self._run(engine, 0)
+            _tell(warm_up)
+            if warm_up.failure:
+                return warm_up
+        run = self._run(engine, repetition)
+        _tell(run)
+        return run
 
     def _run(self, engine: Engine, repetition: int) -> Run:
         job = Job(

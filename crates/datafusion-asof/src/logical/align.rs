@@ -13,30 +13,33 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 
 use crate::kernel::domain::{TimeDomain, is_orderable};
 
-/// An expression and the schema that it reads.
+/// An expression, and the schema that it reads.
 pub(super) struct Operand<'a> {
-    pub expr: Expr,
+    pub expr: &'a mut Expr,
     pub schema: &'a DFSchema,
 }
 
 impl Operand<'_> {
-    fn cast(self, to: &DataType) -> Result<Expr> {
-        self.expr.cast_to(to, self.schema)
+    fn data_type(&self) -> Result<DataType> {
+        self.expr.get_type(self.schema)
+    }
+
+    fn cast(self, to: &DataType) -> Result<()> {
+        *self.expr = std::mem::take(self.expr).cast_to(to, self.schema)?;
+        Ok(())
     }
 }
 
-/// A key pair with a common type.
-pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr, Expr)> {
-    let types = (
-        left.expr.get_type(left.schema)?,
-        right.expr.get_type(right.schema)?,
-    );
+/// Casts a pair of keys to a common type, if they have none.
+pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<()> {
+    let types = (left.data_type()?, right.data_type()?);
     if types.0 == types.1 {
-        return Ok((left.expr, right.expr));
+        return Ok(());
     }
     match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types() {
         Ok((to_left, to_right)) if to_left == to_right => {
-            Ok((left.cast(&to_left)?, right.cast(&to_right)?))
+            left.cast(&to_left)?;
+            right.cast(&to_right)
         }
         _ => plan_err!(
             "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
@@ -46,14 +49,11 @@ pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr,
     }
 }
 
-/// As-of values of both sides in types that the kernel compares exactly.
-pub(super) fn align_times(left: Operand<'_>, right: Operand<'_>) -> Result<(Expr, Expr)> {
-    let types = (
-        left.expr.get_type(left.schema)?,
-        right.expr.get_type(right.schema)?,
-    );
-    let (to_left, to_right) = comparable(&types.0, &types.1)?;
-    Ok((left.cast(&to_left)?, right.cast(&to_right)?))
+/// Casts as-of values of both sides to types that the kernel compares exactly, if theirs are none.
+pub(super) fn align_times(left: Operand<'_>, right: Operand<'_>) -> Result<()> {
+    let (to_left, to_right) = comparable(&left.data_type()?, &right.data_type()?)?;
+    left.cast(&to_left)?;
+    right.cast(&to_right)
 }
 
 fn comparable(left: &DataType, right: &DataType) -> Result<(DataType, DataType)> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::common::{
-    Column, DFSchema, DataFusionError, Result, plan_datafusion_err, plan_err,
+    Column, DataFusionError, Result, plan_datafusion_err, plan_err,
 };
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::Sort;
@@ -23,7 +23,7 @@ use super::distance::constant;
 use super::node::AsOfJoinNode;
 use crate::kernel::domain::TimeDomain;
 use crate::spec::{
-    AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp, NullPolicy, Side, TieOrder,
+    AsOfJoinType, AsOfSpec, MatchOp, NullPolicy, Side, TieOrder,
 };
 
 /// A place in the user's text.
@@ -169,36 +169,42 @@ impl AsOfJoinBuilder {
 
         let (left_schema, right_schema) = (self.left.schema(), self.right.schema());
         let on = sorted.keys.into_iter().map(|key| {
-            let AsOfKey {
-                left,
-                right,
-                null_equals_null,
-            } = key.value;
-            let aligned = align_keys(operand(left, left_schema), operand(right, right_schema));
-            let (left, right) = aligned.map_err(|e| locate(e, key.at))?;
-            Ok(AsOfKey {
-                left,
-                right,
-                null_equals_null,
-            })
+            let mut aligned = key.value;
+            align_keys(
+                Operand {
+                    expr: &mut aligned.left,
+                    schema: left_schema,
+                },
+                Operand {
+                    expr: &mut aligned.right,
+                    schema: right_schema,
+                },
+            )
+            .map_err(|e| locate(e, key.at))?;
+            Ok(aligned)
         });
         let on = on.collect::<Result<_>>()?;
         let Located {
-            value: condition,
+            value: mut condition,
             at: condition_at,
         } = sorted.condition;
-        let times = align_times(
-            operand(condition.left, left_schema),
-            operand(condition.right, right_schema),
-        );
-        let (left, right) = times.map_err(|e| locate(e, condition_at))?;
-        let domain =
-            TimeDomain::try_new(&left.get_type(left_schema)?, &right.get_type(right_schema)?)?;
+        align_times(
+            Operand {
+                expr: &mut condition.left,
+                schema: left_schema,
+            },
+            Operand {
+                expr: &mut condition.right,
+                schema: right_schema,
+            },
+        )
+        .map_err(|e| locate(e, condition_at))?;
+        let left_type = condition.left.get_type(left_schema)?;
+        let domain = TimeDomain::try_new(&left_type, &condition.right.get_type(right_schema)?)?;
         if condition.op == MatchOp::Nearest && !domain.has_distance() {
             let refused = plan_datafusion_err!(
                 "nearest needs as-of values with a distance: timestamps, dates, times, durations \
-                 or numbers, not {}",
-                left.get_type(left_schema)?
+                 or numbers, not {left_type}"
             );
             return Err(locate(refused, condition_at));
         }
@@ -213,11 +219,7 @@ impl AsOfJoinBuilder {
         let mut spec = AsOfSpec {
             join_type,
             on,
-            match_condition: MatchCondition {
-                left,
-                op: condition.op,
-                right,
-            },
+            match_condition: condition,
             tolerance,
             filter: None,
             ties: ties.collect::<Result<_>>()?,
@@ -275,10 +277,6 @@ fn filtered(plan: LogicalPlan, predicates: Vec<Expr>) -> Result<LogicalPlan> {
         Some(predicate) => LogicalPlanBuilder::from(plan).filter(predicate)?.build(),
         None => Ok(plan),
     }
-}
-
-fn operand(expr: Expr, schema: &DFSchema) -> Operand<'_> {
-    Operand { expr, schema }
 }
 
 /// The join with the columns that `USING` names once.

@@ -5,16 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use crate::kernel::domain::TimeDomain;
+use super::align::{Operand, align_keys, align_times};
 use crate::spec::{AsOfJoinType, AsOfSpec};
 
 /// The logical as-of join of two plans.
 ///
 /// Its columns are those of the left input and, but for semi and anti joins, those of the
-/// right; those of a side are nullable if a row of the other may come out alone. As-of values and keys of the two sides have types that the physical join
-/// compares as they are; casts that this takes are part of the expressions.
+/// right; those of a side are nullable if a row of the other may come out alone. As-of values and
+/// keys of the two sides have types that the physical join compares as they are. The casts that this
+/// takes are part of the expressions; they are added whenever the node is made, because an input or an
+/// expression may change its type when DataFusion's own coercion comes to it (`CASE`, for example).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AsOfJoinNode {
     left: Arc<LogicalPlan>,
@@ -35,17 +37,35 @@ impl AsOfJoinNode {
     /// A join of two plans; left expressions read the left plan, right ones the right.
     ///
     /// # Errors
-    /// A planning error if the two plans have a column of the same qualified name, or if the
+    /// A planning error if the two plans have a column of the same qualified name, or if keys or
     /// as-of values cannot be compared.
     pub fn try_new(
         left: Arc<LogicalPlan>,
         right: Arc<LogicalPlan>,
-        spec: AsOfSpec<Expr>,
+        mut spec: AsOfSpec<Expr>,
     ) -> Result<Self> {
-        let condition = &spec.match_condition;
-        TimeDomain::try_new(
-            &condition.left.get_type(left.schema())?,
-            &condition.right.get_type(right.schema())?,
+        for key in &mut spec.on {
+            align_keys(
+                Operand {
+                    expr: &mut key.left,
+                    schema: left.schema(),
+                },
+                Operand {
+                    expr: &mut key.right,
+                    schema: right.schema(),
+                },
+            )?;
+        }
+        let condition = &mut spec.match_condition;
+        align_times(
+            Operand {
+                expr: &mut condition.left,
+                schema: left.schema(),
+            },
+            Operand {
+                expr: &mut condition.right,
+                schema: right.schema(),
+            },
         )?;
         let schema = schema(left.schema(), right.schema(), spec.join_type)?;
         Ok(Self {
