@@ -55,7 +55,7 @@ use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
 use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
-use super::row_place::{has_row_place, row_place, with_row_place};
+use super::row_place::{finely_cut, has_row_place, row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
@@ -169,6 +169,18 @@ impl AsOfJoinExec {
         reason: impl Into<Arc<str>>,
     ) -> Result<Self> {
         self.executed_as(self.own_inputs()?, strategy, reason.into())
+    }
+
+    /// The same join, its right side cut into more partitions than there are tasks to read them, if it
+    /// is read whole by tasks that share them out.
+    pub(crate) fn with_right_cut(self, config: &ConfigOptions) -> Result<Self> {
+        match self.strategy {
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
+                let right = finely_cut(Arc::clone(&self.right), config)?;
+                self.with_inputs(Arc::clone(&self.left), right)
+            }
+            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => Ok(self),
+        }
     }
 
     pub(super) fn executed_as(

@@ -2,9 +2,9 @@
 //!
 //! # Algorithm
 //!
-//! The partitions of the right side are read by a task each, which take keys and times of the
-//! batches as they come; then as many tasks build the index (`kernel/index`). They are
-//! DataFusion's tasks: dropping the join ends them.
+//! Tasks share out the partitions of the right side, which may be more than they are, and take keys
+//! and times of the batches as they come; then as many tasks build the index (`kernel/index`). They
+//! are DataFusion's tasks: dropping the join ends them.
 //!
 //! # Memory
 //!
@@ -28,7 +28,7 @@ use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::{LeftInputs, Matching};
 use super::metrics::BuildMetrics;
-use super::parallel::{in_parallel, in_pieces, joined};
+use super::parallel::{Queue, in_order, in_parallel, in_pieces};
 use crate::kernel::index::{
     Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LinePlan, Matches, Planning, Search,
     Sharded, SideIndex,
@@ -45,18 +45,12 @@ pub(super) struct BuildSide {
     _reservation: Arc<MemoryReservation>,
 }
 
-/// One partition of the right side.
+/// The right side before it is read.
 pub(super) struct RightInput {
-    pub stream: SendableRecordBatchStream,
-    pub metrics: BuildMetrics,
-}
-
-/// A partition that has been read.
-struct ReadPart {
-    number: usize,
-    part: IndexPart,
-    batches: Vec<RecordBatch>,
-    metrics: BuildMetrics,
+    pub partitions: Vec<SendableRecordBatchStream>,
+    /// Of each task that reads them.
+    pub metrics: Vec<BuildMetrics>,
+    pub reservation: MemoryReservation,
 }
 
 impl BuildSide {
@@ -101,33 +95,32 @@ impl BuildSide {
 /// Reads the right side to its end and indexes it.
 pub(super) async fn build_side(
     matching: Arc<Matching>,
-    right: Vec<RightInput>,
-    reservation: MemoryReservation,
+    right: RightInput,
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
 ) -> Result<Arc<BuildSide>> {
-    let reservation = Arc::new(reservation);
+    let RightInput {
+        partitions,
+        metrics,
+        reservation,
+    } = right;
+    let (reservation, tasks) = (Arc::new(reservation), metrics.len());
     let kept = Arc::new(KeptMemory::new(Arc::clone(&reservation)));
-    let tasks = right.len();
+    let partitions = Arc::new(Queue::new(partitions));
     let mut readers = JoinSet::new();
-    for (number, input) in right.into_iter().enumerate() {
-        let (matching, kept) = (Arc::clone(&matching), Arc::clone(&kept));
-        let reservation = Arc::clone(&reservation);
-        readers.spawn(read(number, matching, input, (kept, reservation)));
+    for (task, metrics) in metrics.iter().enumerate() {
+        let reader = Reader {
+            matching: Arc::clone(&matching),
+            memory: Arc::clone(&kept),
+            reservation: Arc::clone(&reservation),
+            metrics: metrics.clone(),
+        };
+        let partitions = Arc::clone(&partitions);
+        readers.spawn(async move { Ok((task, reader.read(&partitions).await?)) });
     }
-    let mut read = vec![];
-    while let Some(part) = readers.join_next().await {
-        read.push(joined(part)??);
-    }
-    // Which partition ended first must not matter.
-    read.sort_by_key(|part| part.number);
-    let (mut parts, mut batches, mut metrics) = (vec![], vec![], vec![]);
-    for done in read {
-        parts.push(done.part);
-        batches.push(done.batches);
-        metrics.push(done.metrics);
-    }
+    // Which task read which partition does not matter: the places of rows say where they were.
+    let (parts, batches): (Vec<_>, Vec<_>) = in_order(readers).await?.into_iter().unzip();
     let Some(metrics) = metrics.first() else {
-        return exec_err!("the right side of an ASOF JOIN has no partition");
+        return exec_err!("the right side of an ASOF JOIN is read by no task");
     };
     let timer = metrics.build_time.timer();
     let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
@@ -202,34 +195,44 @@ async fn run_plan<T: IndexTime>(
     Ok((finishing.finish(), ordered))
 }
 
-/// Reads one partition.
-async fn read(
-    number: usize,
+/// Reads partitions of the right side.
+struct Reader {
     matching: Arc<Matching>,
-    input: RightInput,
-    (memory, reservation): (Arc<KeptMemory>, Arc<MemoryReservation>),
-) -> Result<ReadPart> {
-    let RightInput {
-        mut stream,
-        metrics,
-    } = input;
-    let mut part = IndexPart::try_new(&matching.index_spec(Side::Right))?;
-    reservation.try_grow(part.size())?;
-    let own_values = matching.own_value_columns();
-    let mut batches = vec![];
-    while let Some(batch) = stream.next().await.transpose()? {
-        if batch.num_rows() == 0 {
-            continue;
+    memory: Arc<KeptMemory>,
+    reservation: Arc<MemoryReservation>,
+    metrics: BuildMetrics,
+}
+
+impl Reader {
+    /// Reads partitions that no other has taken, until there is none.
+    async fn read(
+        self,
+        partitions: &Queue<SendableRecordBatchStream>,
+    ) -> Result<(IndexPart, Vec<RecordBatch>)> {
+        let mut part = IndexPart::try_new(&self.matching.index_spec(Side::Right))?;
+        self.reservation.try_grow(part.size())?;
+        let mut batches = vec![];
+        while let Some(mut partition) = partitions.next() {
+            while let Some(batch) = partition.next().await.transpose()? {
+                if batch.num_rows() > 0 {
+                    batches.push(self.take(&mut part, &batch)?);
+                }
+            }
         }
-        let _timer = metrics.build_time.timer();
-        metrics.right_rows.add(batch.num_rows());
-        let inputs = matching.right_inputs(&batch)?;
-        let (kept, places) = matching.split_place(&batch)?;
-        memory.keep(&kept)?;
-        reservation.try_grow(bits_of(&matching, batch.num_rows()))?;
-        let own_values = own_values
-            .iter()
-            .map(|column| Arc::clone(kept.column(*column)));
+        Ok((part, batches))
+    }
+
+    /// Adds a batch; gives what is kept of it.
+    fn take(&self, part: &mut IndexPart, batch: &RecordBatch) -> Result<RecordBatch> {
+        let (matching, rows) = (&self.matching, batch.num_rows());
+        let _timer = self.metrics.build_time.timer();
+        self.metrics.right_rows.add(rows);
+        let inputs = matching.right_inputs(batch)?;
+        let (kept, places) = matching.split_place(batch)?;
+        self.memory.keep(&kept)?;
+        self.reservation.try_grow(bits_of(matching, rows))?;
+        let own_values = matching.own_value_columns().into_iter();
+        let own_values = own_values.map(|column| Arc::clone(kept.column(column)));
         let index_batch = IndexBatch {
             keys: &inputs.keys,
             time: &inputs.time,
@@ -239,15 +242,9 @@ async fn read(
             bounds: &inputs.bounds,
             own_values: &own_values.collect::<Vec<_>>(),
         };
-        push(&mut part, &index_batch, &reservation)?;
-        batches.push(kept);
+        push(part, &index_batch, &self.reservation)?;
+        Ok(kept)
     }
-    Ok(ReadPart {
-        number,
-        part,
-        batches,
-        metrics,
-    })
 }
 
 /// Adds a batch to those of an index, having taken the memory for it.

@@ -7,7 +7,8 @@
 //! which all share. A sort-merge join
 //! that cannot merge in time order, because one row per key is not all it has to remember
 //! (nearest, predicates that have a say in the choice), has one index for each partition. The
-//! left keeps its partitions, its order and its batches.
+//! left keeps its partitions, its order and its batches; blocks of them ([`left_block`](super::left_block))
+//! are matched by tasks, while the next is read.
 //!
 //! # Right rows that come out alone
 //!
@@ -20,6 +21,7 @@
 //! wanted is indexed all the same; its batches are then only row counts.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
@@ -31,13 +33,17 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_st
 use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::future::{Either, select};
 use futures::{FutureExt, StreamExt};
+use tokio::task::yield_now;
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
-use super::left_block::LeftBlock;
+use super::left_block::{HeldBack, LeftBlock};
+use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
+use super::parallel::{Ahead, most_tasks};
 use super::shared_build::{ActivePartition, BuildFuture};
 use crate::kernel::rows::RowId;
 
@@ -73,16 +79,17 @@ fn start_build(
     partitions: Range<usize>,
     context: &Arc<TaskContext>,
 ) -> Result<BuildFuture<BuildSide>> {
-    let right = partitions.map(|partition| {
-        Ok(RightInput {
-            stream: right.execute(partition, Arc::clone(context))?,
-            metrics: BuildMetrics::new(join.metrics_set(), partition),
-        })
-    });
-    let right = right.collect::<Result<_>>()?;
-    let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
+    let tasks = most_tasks(partitions.len(), context);
+    let partitions = partitions.map(|partition| right.execute(partition, Arc::clone(context)));
+    let right = RightInput {
+        partitions: partitions.collect::<Result<_>>()?,
+        metrics: (0..tasks)
+            .map(|task| BuildMetrics::new(join.metrics_set(), task))
+            .collect(),
+        reservation: MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool()),
+    };
     let (matching, filter) = (Arc::clone(join.matching()), join.dynamic_filter().cloned());
-    let build = build_side(matching, right, reservation, filter);
+    let build = build_side(matching, right, filter);
     Ok(build.map(|built| built.map_err(Arc::new)).boxed().shared())
 }
 
@@ -99,72 +106,164 @@ fn indexed_stream(
     let reservation = MemoryConsumer::new("AsOfJoinProbe").register(context.memory_pool());
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
     let schema = Arc::clone(&matching.columns.schema);
+    let most = tasks_ahead(join.left().output_partitioning().partition_count(), context);
     let stream = async_try_stream(move |mut out| async move {
-        let mut left = left;
+        let (mut left, mut ended) = (left, false);
         let _active = active;
-        let output = Output::new(&matching);
-        let mut block = LeftBlock::new(reservation);
         let build = build.await.map_err(DataFusionError::Shared)?;
-        let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
-        let mut chosen = keeps_unchosen.then(|| Chosen::none_of(build.kept().batches()));
-        let mut ended = false;
-        while !ended {
-            match left.next().await.transpose()? {
-                Some(batch) => {
-                    if !block.push(batch) {
-                        continue;
+        let probe = Arc::new(Probe {
+            output: Output::new(&matching),
+            matching,
+            build,
+            metrics,
+        });
+        let mut chosen = probe
+            .keeps_unchosen()
+            .then(|| Chosen::none_of(probe.right_batches()));
+        let (mut held, mut ahead) = (HeldBack::new(reservation), Ahead::new(most));
+        while !ended || !ahead.is_empty() {
+            match next(&mut left, &mut ahead, ended).await? {
+                Next::Left(batch) => {
+                    ended = batch.is_none();
+                    let is_full = batch.is_none_or(|batch| held.push(batch));
+                    if is_full && let Some(block) = held.take() {
+                        let probe = Arc::clone(&probe);
+                        ahead.begin(async move { probe.run(block).await });
                     }
                 }
-                None => ended = true,
-            }
-            if block.batches().is_empty() {
-                break;
-            }
-            let timer = metrics.baseline.elapsed_compute().timer();
-            let matches = build.probe(&matching, block.batches())?;
-            metrics.record(matches.counts);
-            if let Some(chosen) = &mut chosen {
-                chosen.note(&matches.rows);
-            }
-            drop(timer);
-            let more = bounded && build.gains_by_more(&matching, &matches);
-            let mut end = 0;
-            for batch in block.take(more) {
-                let timer = metrics.baseline.elapsed_compute().timer();
-                let rows = end..end + batch.num_rows();
-                end = rows.end;
-                let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
-                let choice = Choice {
-                    rows: &matches.rows[rows.clone()],
-                    by_class: &by_class.collect::<Vec<_>>(),
-                    class_of_column: build.class_of_column(),
-                };
-                let left = batch.project(&matching.columns.left)?;
-                let rows = output.assemble(&left, choice, build.kept())?;
-                drop(timer);
-                if rows.num_rows() > 0 {
-                    out.emit(rows.record_output(&metrics.baseline)).await;
+                Next::Probed(probed) => {
+                    held.learn(probed.left_rows, bounded && probed.gains_by_more);
+                    if let Some(chosen) = &mut chosen {
+                        chosen.note(&probed.chosen);
+                    }
+                    for rows in probed.rows {
+                        out.emit(rows.record_output(&probe.metrics.baseline)).await;
+                    }
                 }
             }
         }
-        for (batch, chosen) in build
-            .kept()
-            .batches()
-            .iter()
-            .zip(chosen.into_iter().flat_map(|c| c.0))
-        {
-            let timer = metrics.baseline.elapsed_compute().timer();
-            let alone = filter_record_batch(batch, &chosen.free())?;
-            let rows = output.alone(alone.columns(), alone.num_rows())?;
-            drop(timer);
+        let chosen = chosen.into_iter().flat_map(|chosen| chosen.0);
+        for (batch, chosen) in probe.right_batches().iter().zip(chosen) {
+            let rows = probe.alone(batch, &chosen.free())?;
             if rows.num_rows() > 0 {
-                out.emit(rows.record_output(&metrics.baseline)).await;
+                out.emit(rows.record_output(&probe.metrics.baseline)).await;
             }
         }
-        metrics.baseline.done();
+        probe.metrics.baseline.done();
         Ok(())
     });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
+
+/// How many blocks of a left partition are matched at a time, one more than its share of the tasks:
+/// while one is matched the next is read, and when other partitions have ended their cores help out.
+fn tasks_ahead(left_partitions: usize, context: &TaskContext) -> usize {
+    1 + context.session_config().target_partitions() / left_partitions.max(1)
+}
+
+/// What comes next.
+enum Next {
+    /// Of the left; `None` at its end.
+    Left(Option<RecordBatch>),
+    /// Of the blocks that are matched.
+    Probed(Probed),
+}
+
+/// Waits for a block that is matched, or else for a left batch if another may be begun.
+async fn next(
+    left: &mut SendableRecordBatchStream,
+    ahead: &mut Ahead<Probed>,
+    ended: bool,
+) -> Result<Next> {
+    let more = !ended && !ahead.is_full();
+    let left = async {
+        match more {
+            true => Ok(Next::Left(left.next().await.transpose()?)),
+            false => std::future::pending().await,
+        }
+    };
+    let probed = async {
+        match ahead.next().await? {
+            Some(probed) => Ok(Next::Probed(probed)),
+            None => std::future::pending().await,
+        }
+    };
+    // Neither loses anything by being dropped.
+    match select(pin!(probed), pin!(left)).await {
+        Either::Left((next, _)) | Either::Right((next, _)) => next,
+    }
+}
+
+/// A block that is matched.
+struct Probed {
+    left_rows: usize,
+    /// What comes out, by left batch.
+    rows: Vec<RecordBatch>,
+    /// The right rows that were chosen, where the others come out alone.
+    chosen: Vec<RowId>,
+    gains_by_more: bool,
+}
+
+/// What matching one left partition takes.
+struct Probe {
+    matching: Arc<Matching>,
+    build: Arc<BuildSide>,
+    output: Output,
+    metrics: ProbeMetrics,
+}
+
+impl Probe {
+    async fn run(&self, block: LeftBlock) -> Result<Probed> {
+        let time = self.metrics.baseline.elapsed_compute();
+        let (build, matching) = (&self.build, &self.matching);
+        let timer = time.timer();
+        let matches = build.probe(matching, &block.batches)?;
+        self.metrics.record(matches.counts);
+        drop(timer);
+        let (mut out, mut end) = (vec![], 0);
+        for batch in &block.batches {
+            // A block is long for one poll.
+            yield_now().await;
+            let _timer = time.timer();
+            let rows = end..end + batch.num_rows();
+            end = rows.end;
+            let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
+            let choice = Choice {
+                rows: &matches.rows[rows.clone()],
+                by_class: &by_class.collect::<Vec<_>>(),
+                class_of_column: build.class_of_column(),
+            };
+            let left = batch.project(&matching.columns.left)?;
+            let rows = self.output.assemble(&left, choice, build.kept())?;
+            if rows.num_rows() > 0 {
+                out.push(rows);
+            }
+        }
+        Ok(Probed {
+            left_rows: end,
+            rows: out,
+            gains_by_more: build.gains_by_more(matching, &matches),
+            chosen: match self.keeps_unchosen() {
+                true => matches.rows,
+                false => vec![],
+            },
+        })
+    }
+
+    fn keeps_unchosen(&self) -> bool {
+        self.matching.spec.join_type.keeps_unmatched_right()
+    }
+
+    fn right_batches(&self) -> &[RecordBatch] {
+        self.build.kept().batches()
+    }
+
+    /// The rows of a right batch that no left row chose.
+    fn alone(&self, batch: &RecordBatch, unchosen: &BooleanArray) -> Result<RecordBatch> {
+        let _timer = self.metrics.baseline.elapsed_compute().timer();
+        let alone = filter_record_batch(batch, unchosen)?;
+        self.output.alone(alone.columns(), alone.num_rows())
+    }
 }
 
 /// Which right rows were chosen, by batch.

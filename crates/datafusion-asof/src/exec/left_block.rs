@@ -23,6 +23,13 @@ const ROW_BYTES: usize = 104;
 
 /// Left batches on their way to be matched.
 pub(super) struct LeftBlock {
+    pub batches: Vec<RecordBatch>,
+    /// Of what matching them holds; freed when the block is dropped.
+    _reservation: MemoryReservation,
+}
+
+/// The left batches that are held back.
+pub(super) struct HeldBack {
     batches: Vec<RecordBatch>,
     rows: usize,
     /// Rows to wait for.
@@ -31,7 +38,7 @@ pub(super) struct LeftBlock {
     reservation: MemoryReservation,
 }
 
-impl LeftBlock {
+impl HeldBack {
     pub(super) fn new(reservation: MemoryReservation) -> Self {
         Self {
             batches: vec![],
@@ -44,28 +51,30 @@ impl LeftBlock {
 
     /// Takes a batch in; says whether those taken in are to be matched now.
     pub(super) fn push(&mut self, batch: RecordBatch) -> bool {
-        if self.batches.is_empty() {
-            // Those taken before have come out.
-            self.reservation.free();
-            self.counter = RecordBatchMemoryCounter::default();
-        }
         let held = self.counter.count_batch(&batch) + batch.num_rows() * ROW_BYTES;
         self.rows += batch.num_rows();
         self.batches.push(batch);
-        self.rows >= self.wanted || self.reservation.try_grow(held).is_err()
+        self.reservation.try_grow(held).is_err() || self.rows >= self.wanted
     }
 
-    pub(super) fn batches(&self) -> &[RecordBatch] {
-        &self.batches
+    /// Gives the batches back, to be matched; `None` if there are none.
+    pub(super) fn take(&mut self) -> Option<LeftBlock> {
+        if self.batches.is_empty() {
+            return None;
+        }
+        self.rows = 0;
+        self.counter = RecordBatchMemoryCounter::default();
+        Some(LeftBlock {
+            batches: std::mem::take(&mut self.batches),
+            _reservation: self.reservation.take(),
+        })
     }
 
-    /// Gives the batches back, matched; `more` says whether the next block should have more.
-    pub(super) fn take(&mut self, more: bool) -> Vec<RecordBatch> {
-        self.wanted = match more {
-            true => (2 * self.rows).min(MOST_ROWS),
+    /// Says of a block of so many rows whether one of more would have been matched faster.
+    pub(super) fn learn(&mut self, rows: usize, gains_by_more: bool) {
+        self.wanted = match gains_by_more {
+            true => (2 * rows).min(MOST_ROWS),
             false => 0,
         };
-        self.rows = 0;
-        std::mem::take(&mut self.batches)
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! # Sides
 //!
-//! The left input is read to its end and indexed, then the right is read, every partition by a
-//! task, and each of its rows offered to the left rows that it is a candidate of
-//! (`kernel/index/candidates.rs`). When it has ended, every left partition comes out as it came
-//! in, in its own order and batches.
+//! The left input is read to its end and indexed, then the right is read, by tasks that share its
+//! partitions out, and each of its rows offered to the left rows that it is a candidate of
+//! (`kernel/index/candidates.rs`). When it has ended, left rows choose among their candidates
+//! (`kernel/index/choosing.rs`), and every left partition comes out as it came in, in its own order
+//! and batches. Tasks gather its right columns, so that all cores have work where all left rows are
+//! in one partition.
 //!
 //! # Memory
 //!
-//! The left side with its index, 28 bytes for each left row and right partition, and the right
+//! The left side with its index, 28 bytes for each left row and task, and the right
 //! rows that are the best candidate so far of some left row: of a batch only those, once they
 //! are few, are copied out, so the rest of it is let go at once. All of it is taken from the
 //! memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
@@ -19,57 +21,85 @@
 //! Without a left row the right is not read. One row of the right may be the choice of
 //! millions, and is kept once.
 
+mod right_stream;
+
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext, async_try_stream};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, RecordOutput};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{FutureExt, StreamExt};
 
+use self::right_stream::RightStream;
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{build_index, push};
-use super::copies::{Copying, KeptMemory, PIECE};
+use super::copies::KeptMemory;
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use super::parallel::{in_pieces, joined};
+use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks};
 use crate::kernel::index::{
-    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfPartition, Offer, Places, SideIndex,
+    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfStream, Places, Placing, SideIndex,
 };
-use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::spec::Side;
 
 /// Room for the row numbers of a partition.
 const PARTITION_SHIFT: u32 = 40;
-/// Rows, and bytes, that may be kept in vain before those needed are copied together.
-const IN_VAIN: usize = 1 << 16;
-const BYTES_IN_VAIN: usize = 1 << 20;
 
 /// The left side with what each of its rows chose.
 pub(super) struct LeftSide {
     /// By partition.
     batches: Vec<Vec<LeftBatch>>,
-    choices: Vec<RowId>,
+    /// By section.
+    choices: Vec<Vec<RowId>>,
+    tasks: usize,
     /// Until a partition has reported them.
     counts: Mutex<Option<MatchCounts>>,
     kept: KeptBatches,
     _reservation: Arc<MemoryReservation>,
 }
 
-/// A left batch, of which the rows are numbered from `start` on.
+/// A left batch, of which the rows are numbered from `start` on in a section of the left.
 struct LeftBatch {
+    section: usize,
     start: usize,
     rows: RecordBatch,
+}
+
+/// The left batches while they are numbered.
+struct Sections {
+    /// Numbers of the left rows in each; tasks share them out.
+    of: Vec<Range<usize>>,
+    /// Rows from which on a section is full.
+    full: usize,
+}
+
+impl Sections {
+    fn add(&mut self, batch: &RecordBatch) -> LeftBatch {
+        let end = self.of.last().map_or(0, |last| last.end);
+        if self.of.last().is_none_or(|last| last.len() >= self.full) {
+            self.of.push(end..end);
+        }
+        let section = self.of.len() - 1;
+        let of = &mut self.of[section];
+        of.end += batch.num_rows();
+        LeftBatch {
+            section,
+            start: end - of.start,
+            rows: batch.clone(),
+        }
+    }
 }
 
 /// The left rows of one partition.
@@ -93,29 +123,32 @@ pub(super) fn left_indexed_stream(
         let build = build.run().map(|built| built.map_err(Arc::new));
         Ok(build.boxed().shared())
     })?;
-    let matching = Arc::clone(join.matching());
+    let output = Arc::new(Output::new(join.matching()));
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
-    let schema = Arc::clone(&matching.columns.schema);
+    let schema = Arc::clone(&join.matching().columns.schema);
     let stream = async_try_stream(move |mut out| async move {
         let _active = active;
-        let output = Output::new(&matching);
         let side = build.await.map_err(DataFusionError::Shared)?;
         if let Some(counts) = side.take_counts() {
             metrics.record(counts);
         }
-        for batch in side.batches.get(partition).into_iter().flatten() {
-            let timer = metrics.baseline.elapsed_compute().timer();
-            let end = batch.start + batch.rows.num_rows();
-            let choice = Choice {
-                rows: &side.choices[batch.start..end],
-                by_class: &[],
-                class_of_column: &[],
-            };
-            let rows = output.assemble(&batch.rows, choice, &side.kept)?;
-            drop(timer);
-            if rows.num_rows() > 0 {
-                out.emit(rows.record_output(&metrics.baseline)).await;
+        // Another partition may have fewer rows, and its core nothing to do.
+        let mut ahead = Ahead::new(1 + side.tasks / partitions);
+        for batch in 0..side.batches[partition].len() {
+            if ahead.is_full()
+                && let Some(rows) = ahead.next().await?
+            {
+                emit(&mut out, rows, &metrics.baseline).await;
             }
+            let (side, output) = (Arc::clone(&side), Arc::clone(&output));
+            let time = metrics.baseline.elapsed_compute().clone();
+            ahead.begin(async move {
+                let _timer = time.timer();
+                side.assemble(&output, &side.batches[partition][batch])
+            });
+        }
+        while let Some(rows) = ahead.next().await? {
+            emit(&mut out, rows, &metrics.baseline).await;
         }
         metrics.baseline.done();
         Ok(())
@@ -123,7 +156,28 @@ pub(super) fn left_indexed_stream(
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
 }
 
+async fn emit(
+    out: &mut TryEmitter<RecordBatch, DataFusionError>,
+    rows: RecordBatch,
+    metrics: &BaselineMetrics,
+) {
+    if rows.num_rows() > 0 {
+        out.emit(rows.record_output(metrics)).await;
+    }
+}
+
 impl LeftSide {
+    /// The output rows of a left batch.
+    fn assemble(&self, output: &Output, batch: &LeftBatch) -> Result<RecordBatch> {
+        let rows = batch.start..batch.start + batch.rows.num_rows();
+        let choice = Choice {
+            rows: &self.choices[batch.section][rows],
+            by_class: &[],
+            class_of_column: &[],
+        };
+        output.assemble(&batch.rows, choice, &self.kept)
+    }
+
     fn take_counts(&self) -> Option<MatchCounts> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.take()
@@ -155,19 +209,16 @@ impl Build {
         for part in &parts {
             hopeless += part.hopeless();
         }
-        let mut rows = 0;
-        let mut number = |batch: &RecordBatch| {
-            rows += batch.num_rows();
-            LeftBatch {
-                start: rows - batch.num_rows(),
-                rows: batch.clone(),
-            }
+        let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
+        let tasks = self.tasks();
+        let mut sections = Sections {
+            of: vec![],
+            full: rows.div_ceil(tasks),
         };
         let numbered = batches
             .iter()
-            .map(|of_part| of_part.iter().map(&mut number).collect());
+            .map(|of_part| of_part.iter().map(|batch| sections.add(batch)).collect());
         let numbered = numbered.collect();
-        let tasks = batches.len();
         let (index, _) = build_index(parts, batches, tasks, &self.reservation).await?;
         metrics.peak_mem_used.set_max(self.reservation.size());
         let left_bytes = kept_left.size();
@@ -179,22 +230,21 @@ impl Build {
         let index = Arc::new(index);
         let (mut candidates, mut kept) = (vec![], vec![]);
         if rows > 0 {
-            for (of_part, batches) in self.stream_right(&index).await? {
-                candidates.push(OfPartition {
-                    candidates: of_part,
+            for (of_stream, batches) in self.stream_right(&index).await? {
+                candidates.push(OfStream {
+                    candidates: of_stream,
                     before: kept.len() as u32,
                 });
                 kept.extend(batches);
             }
         }
         let timer = metrics.build_time.timer();
-        let (tolerance, left) = (self.matching.tolerance, (rows, hopeless));
-        let mut choosing = Choosing::try_new(&index, candidates, tolerance, left)?;
-        in_pieces(&mut choosing, 0, &self.reservation).await?;
+        let (choices, mut counts) = self.choose(index, candidates, sections.of).await?;
+        counts.null_key += hopeless.null_key;
+        counts.null_time += hopeless.null_time;
+        counts.refused += hopeless.refused;
         metrics.peak_mem_used.set_max(self.reservation.size());
-        let choices_bytes = choosing.size();
-        let choices = choosing.finish();
-        drop(index);
+        let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();
         let mut memory = RecordBatchMemoryCounter::new();
         for batch in &kept {
             memory.count_batch(batch);
@@ -204,11 +254,56 @@ impl Build {
         drop(timer);
         Ok(Arc::new(LeftSide {
             batches: numbered,
-            choices: choices.rows,
-            counts: Mutex::new(Some(choices.counts)),
+            choices,
+            tasks,
+            counts: Mutex::new(Some(counts)),
             kept: KeptBatches::new(kept, &self.matching.columns.kept_nulls),
             _reservation: self.reservation,
         }))
+    }
+
+    /// Tasks that work is shared out to.
+    fn tasks(&self) -> usize {
+        let partitions =
+            |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count();
+        let most = partitions(&self.left).max(partitions(&self.right));
+        most_tasks(most, &self.context)
+    }
+
+    /// What left rows take, by section.
+    async fn choose(
+        &self,
+        index: Arc<SideIndex>,
+        candidates: Vec<OfStream>,
+        sections: Vec<Range<usize>>,
+    ) -> Result<(Vec<Vec<RowId>>, MatchCounts)> {
+        let tasks = self.tasks();
+        self.reservation.try_grow(Choosing::size(&index))?;
+        let choosing = Arc::new(Choosing::new(index, candidates, self.matching.tolerance));
+        let stretches = choosing.stretches();
+        let of = Arc::clone(&choosing);
+        let leaves = in_parallel(tasks, stretches.clone(), move |stretch| of.leaves(stretch));
+        let carried = choosing.carried(leaves.await?);
+        let stretches = stretches.into_iter().zip(carried).collect();
+        let of = Arc::clone(&choosing);
+        let chosen = in_parallel(tasks, stretches, move |(stretch, carried)| {
+            of.choose(stretch, carried)
+        });
+        let chosen = chosen.await?.into_iter().collect::<Result<_>>()?;
+        let Some(choosing) = Arc::into_inner(choosing) else {
+            return exec_err!("a task of an ASOF JOIN did not end");
+        };
+        let choices = Arc::new(choosing.finish(chosen));
+        let mut placing = JoinSet::new();
+        for (section, of) in sections.into_iter().enumerate() {
+            let mut work = Placing::new(Arc::clone(&choices), of);
+            let reservation = Arc::clone(&self.reservation);
+            placing.spawn(async move {
+                in_pieces(&mut work, 0, &reservation).await?;
+                Ok((section, work.finish()))
+            });
+        }
+        Ok((in_order(placing).await?, choices.counts))
     }
 
     /// The left partitions, keys and times apart, with the columns that come out.
@@ -231,40 +326,28 @@ impl Build {
         in_order(readers).await
     }
 
-    /// The best candidates of each right partition, and the rows that they are.
+    /// The best candidates that each task found in the right partitions that it read, and the rows
+    /// that they are.
     async fn stream_right(
         &self,
         index: &Arc<SideIndex>,
     ) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
+        let partitions = 0..self.right.output_partitioning().partition_count();
+        let inputs = partitions.map(|p| self.right.execute(p, Arc::clone(&self.context)));
+        let inputs = Arc::new(Queue::new(inputs.collect::<Result<_>>()?));
         let mut readers = JoinSet::new();
-        for partition in 0..self.right.output_partitioning().partition_count() {
-            let input = self.right.execute(partition, Arc::clone(&self.context))?;
-            self.reservation.try_grow(Candidates::size(index))?;
-            let stream = RightStream {
-                candidates: Candidates::new(self.matching.spec.match_condition.op),
-                index: Arc::clone(index),
-                matching: Arc::clone(&self.matching),
-                metrics: BuildMetrics::new(&self.metrics, partition),
-                reservation: Arc::clone(&self.reservation),
-                kept: vec![],
-                kept_rows: 0,
-                memory: RecordBatchMemoryCounter::new(),
-                held: 0,
-            };
-            readers.spawn(async move { Ok((partition, stream.read(input).await?)) });
+        for task in 0..self.tasks() {
+            let stream = RightStream::new(
+                Arc::clone(&self.matching),
+                Arc::clone(index),
+                Arc::clone(&self.reservation),
+                BuildMetrics::new(&self.metrics, task),
+            );
+            let inputs = Arc::clone(&inputs);
+            readers.spawn(async move { Ok((task, stream.read(inputs).await?)) });
         }
         in_order(readers).await
     }
-}
-
-/// What tasks came to, in the order of their partitions.
-async fn in_order<T: 'static>(mut tasks: JoinSet<Result<(usize, T)>>) -> Result<Vec<T>> {
-    let mut done = vec![];
-    while let Some(task) = tasks.join_next().await {
-        done.push(joined(task)??);
-    }
-    done.sort_by_key(|(partition, _)| *partition);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// One partition of the left side on its way into the index.
@@ -306,127 +389,5 @@ impl LeftReader {
             batches.push(kept);
         }
         Ok((part, batches))
-    }
-}
-
-/// One partition of the right side on its way past the left.
-struct RightStream {
-    matching: Arc<Matching>,
-    index: Arc<SideIndex>,
-    candidates: Candidates,
-    kept: Vec<RecordBatch>,
-    kept_rows: usize,
-    /// Counts `kept`, of which `held` bytes have been taken.
-    memory: RecordBatchMemoryCounter,
-    held: usize,
-    metrics: BuildMetrics,
-    reservation: Arc<MemoryReservation>,
-}
-
-impl RightStream {
-    async fn read(
-        mut self,
-        mut input: SendableRecordBatchStream,
-    ) -> Result<(Candidates, Vec<RecordBatch>)> {
-        while self.candidates.fill(&self.index) {
-            tokio::task::yield_now().await;
-        }
-        while let Some(batch) = input.next().await.transpose()? {
-            if batch.num_rows() > 0 {
-                let time = self.metrics.build_time.clone();
-                let timer = time.timer();
-                let kept = self.offer(&batch)?;
-                drop((batch, timer));
-                if kept {
-                    self.let_go().await?;
-                }
-            }
-        }
-        Ok((self.candidates, self.kept))
-    }
-
-    /// Offers the rows of a batch; gives whether any is kept.
-    fn offer(&mut self, batch: &RecordBatch) -> Result<bool> {
-        self.metrics.right_rows.add(batch.num_rows());
-        let inputs = self.matching.right_inputs(batch)?;
-        let (rows, places) = self.matching.split_place(batch)?;
-        let offer = Offer {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            mask: inputs.mask.as_ref(),
-            places: &places,
-            number: self.kept.len() as u32,
-        };
-        let won = self.candidates.offer(&self.index, &offer)?;
-        if won.is_empty() {
-            return Ok(false);
-        }
-        let rows = match 2 * won.len() <= batch.num_rows() {
-            true => {
-                self.candidates.kept_alone();
-                let won = won.into_iter().map(|row| RowId { batch: 0, row });
-                let won: Vec<RowId> = won.collect();
-                let batch = |_| Some(&rows);
-                let mut copying = Copying::new(&self.matching, &self.reservation, batch);
-                let copied = copying.copy_piece(&won)?;
-                self.held += get_record_batch_memory_size(&copied);
-                copied
-            }
-            false => rows,
-        };
-        self.kept_rows += rows.num_rows();
-        self.memory.count_batch(&rows);
-        self.kept.push(rows);
-        Ok(true)
-    }
-
-    /// Takes the memory of what is kept, having let go of rows that are no longer the best of
-    /// anything if they are many or memory is short.
-    async fn let_go(&mut self) -> Result<()> {
-        let in_vain = self.kept_rows - self.candidates.live();
-        let bytes = self.memory.memory_usage() / self.kept_rows.max(1) * in_vain;
-        let many = in_vain > IN_VAIN || bytes > BYTES_IN_VAIN;
-        if many && in_vain > self.candidates.live() {
-            return self.copy_together().await;
-        }
-        match self.account() {
-            Err(_) if in_vain > 0 => self.copy_together().await,
-            accounted => accounted,
-        }
-    }
-
-    /// Copies the rows that are the best of something out of their batches.
-    async fn copy_together(&mut self) -> Result<()> {
-        let batch = |number| self.kept.get(number as usize);
-        let mut copying = Copying::new(&self.matching, &self.reservation, batch);
-        let mut memory = RecordBatchMemoryCounter::new();
-        let (mut copies, mut copied) = (vec![], 0);
-        while copied < self.candidates.live() {
-            let rows = self.candidates.live_rows().skip(copied).take(PIECE);
-            let rows: Vec<RowId> = rows.collect();
-            for batch in copying.copy(&rows).await? {
-                let number = copies.len() as u32;
-                let ids = (0..batch.num_rows() as u32).map(|row| RowId { batch: number, row });
-                self.candidates.relocate(copied, ids);
-                copied += batch.num_rows();
-                self.held += get_record_batch_memory_size(&batch);
-                memory.count_batch(&batch);
-                copies.push(batch);
-            }
-        }
-        self.kept = copies;
-        self.kept_rows = copied;
-        self.memory = memory;
-        self.account()
-    }
-
-    fn account(&mut self) -> Result<()> {
-        let held = self.memory.memory_usage();
-        match held.checked_sub(self.held) {
-            Some(more) => self.reservation.try_grow(more)?,
-            None => self.reservation.shrink(self.held - held),
-        }
-        self.held = held;
-        Ok(())
     }
 }

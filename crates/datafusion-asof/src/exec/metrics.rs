@@ -61,7 +61,7 @@ impl ProbeMetrics {
 }
 
 /// Metrics of reading and keeping right rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BuildMetrics {
     /// Reading keys and times and building what is searched, the input's time excluded.
     pub build_time: Time,

@@ -1,13 +1,75 @@
-//! Work without waiting: jobs shared out to tasks, and pieces done one after the other.
+//! Work shared out to tasks, and work in pieces.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::vec;
 
-use datafusion::common::runtime::JoinSet;
+use datafusion::common::runtime::{JoinSet, SpawnedTask};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use tokio::task::JoinError;
 
 use crate::kernel::pieces::Pieces;
+
+/// Tasks for so much to share out; an exchange below has no more partitions than there are tasks, all
+/// of which must be read at a time.
+pub(super) fn most_tasks(of: usize, context: &TaskContext) -> usize {
+    of.min(context.session_config().target_partitions()).max(1)
+}
+
+/// What tasks share out, first come, first served.
+pub(super) struct Queue<T>(Mutex<vec::IntoIter<T>>);
+
+impl<T> Queue<T> {
+    pub(super) fn new(of: Vec<T>) -> Self {
+        Self(Mutex::new(of.into_iter()))
+    }
+
+    pub(super) fn next(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Work that tasks do ahead of whoever asks for it, which comes out in the order it was begun in.
+/// Dropping it ends the tasks.
+pub(super) struct Ahead<T> {
+    running: VecDeque<SpawnedTask<Result<T>>>,
+    most: usize,
+}
+
+impl<T: Send + 'static> Ahead<T> {
+    /// Of which so many may be done at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            running: VecDeque::new(),
+            most: most.max(1),
+        }
+    }
+
+    /// Whether the first is to be waited for before another is begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.running.len() >= self.most
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    pub(super) fn begin(&mut self, work: impl Future<Output = Result<T>> + Send + 'static) {
+        self.running.push_back(SpawnedTask::spawn(work));
+    }
+
+    /// Waits for the first; `None` if none is begun. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self) -> Result<Option<T>> {
+        let Some(first) = self.running.front_mut() else {
+            return Ok(None);
+        };
+        let done = joined(first.await);
+        self.running.pop_front();
+        done?.map(Some)
+    }
+}
 
 /// Runs `job` for each input on as many tasks as `tasks` says; gives the results in the order
 /// of the inputs. Dropping the future ends the tasks, between two jobs.
@@ -29,24 +91,18 @@ where
         }
         return Ok(outputs);
     }
-    let (waiting, job) = (Mutex::new(inputs.into_iter().enumerate()), Arc::new(job));
-    let waiting = Arc::new(waiting);
+    let numbered = inputs.into_iter().enumerate().collect();
+    let (waiting, job) = (Arc::new(Queue::new(numbered)), Arc::new(job));
     let mut set = JoinSet::new();
     for _ in 0..tasks.min(count) {
         let (waiting, job) = (Arc::clone(&waiting), Arc::clone(&job));
         set.spawn(async move {
             let mut outputs = vec![];
-            loop {
-                let next = waiting
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .next();
-                let Some((number, input)) = next else {
-                    return outputs;
-                };
+            while let Some((number, input)) = waiting.next() {
                 outputs.push((number, job(input)));
                 tokio::task::yield_now().await;
             }
+            outputs
         });
     }
     drop((waiting, job));
@@ -85,6 +141,16 @@ pub(super) async fn in_pieces(
             Ok(())
         }
     }
+}
+
+/// What tasks came to, in the order of the numbers that they give.
+pub(super) async fn in_order<T: 'static>(mut tasks: JoinSet<Result<(usize, T)>>) -> Result<Vec<T>> {
+    let mut done = vec![];
+    while let Some(task) = tasks.join_next().await {
+        done.push(joined(task)??);
+    }
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// What a task came to; its panic goes on here.

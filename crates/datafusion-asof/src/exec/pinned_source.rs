@@ -12,7 +12,8 @@ use std::sync::Arc;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
-use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::projection::ProjectionExprs;
@@ -24,6 +25,10 @@ use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
+/// Partitions of a scan for each task that reads them: with so many, few rows are left when the first
+/// task finds nothing more to read.
+const PARTITIONS_OF_TASK: usize = 4;
+
 /// The scan with its source pinned; `None` for plans that are no scan of a source.
 pub(crate) fn pinned(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
@@ -32,6 +37,44 @@ pub(crate) fn pinned(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionP
     }
     let source = PinnedSource::over(Arc::clone(scan.data_source()));
     Some(Arc::new(scan.clone().with_data_source(source)))
+}
+
+/// A pinned file scan cut into more partitions than there are tasks to read them, as far as each is
+/// worth it; nobody cuts it anew. `None` for other plans, and if it is not worth it.
+///
+/// DataFusion cuts a file at equal distances into as many ranges as there are tasks, and a row group is
+/// read by the range that it begins in: of two row groups of a file and its footer, both begin in the
+/// first half. Where tasks take the next of many ranges when they are done with one, that evens out.
+pub(super) fn finely_cut(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    let pinned = scan.and_then(source_as::<PinnedSource>);
+    let files = pinned.and_then(PinnedSource::files);
+    let (Some(scan), Some(files)) = (scan, files) else {
+        return Ok(None);
+    };
+    let files = files.file_groups.iter().flat_map(FileGroup::iter);
+    let bytes: u64 = files.map(PartitionedFile::effective_size).sum();
+    let worth = bytes as usize / config.optimizer.repartition_file_min_size.max(1);
+    let tasks = config.execution.target_partitions;
+    let partitions = worth.min(PARTITIONS_OF_TASK * tasks);
+    if tasks <= 1 || partitions <= tasks || !config.optimizer.repartition_file_scans {
+        return Ok(None);
+    }
+    let cut = scan.repartitioned(partitions, config)?;
+    let Some(cut) = cut
+        .as_ref()
+        .and_then(|cut| cut.downcast_ref::<DataSourceExec>())
+    else {
+        return Ok(None);
+    };
+    let source = source_as::<PinnedSource>(cut).map(|pinned| PinnedSource {
+        source: Arc::clone(&pinned.source),
+        is_cut: true,
+    });
+    Ok(source.map(|source| Arc::new(cut.clone().with_data_source(Arc::new(source))) as _))
 }
 
 /// The file scan that a plan is, pinned or not.
@@ -48,15 +91,26 @@ fn source_as<T: DataSource>(scan: &DataSourceExec) -> Option<&T> {
 }
 
 #[derive(Debug)]
-struct PinnedSource(Arc<dyn DataSource>);
+struct PinnedSource {
+    source: Arc<dyn DataSource>,
+    /// Whether it is cut as it is to stay.
+    is_cut: bool,
+}
 
 impl PinnedSource {
     fn over(source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
-        Arc::new(Self(source))
+        let is_cut = false;
+        Arc::new(Self { source, is_cut })
+    }
+
+    /// What became of the source, as pinned as it was.
+    fn with(&self, source: Arc<dyn DataSource>) -> Arc<dyn DataSource> {
+        let is_cut = self.is_cut;
+        Arc::new(Self { source, is_cut })
     }
 
     fn files(&self) -> Option<&FileScanConfig> {
-        (self.0.as_ref() as &dyn Any).downcast_ref()
+        (self.source.as_ref() as &dyn Any).downcast_ref()
     }
 }
 
@@ -66,11 +120,11 @@ impl DataSource for PinnedSource {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.0.open(partition, context)
+        self.source.open(partition, context)
     }
 
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.fmt_as(t, f)
+        self.source.fmt_as(t, f)
     }
 
     fn repartitioned(
@@ -79,53 +133,57 @@ impl DataSource for PinnedSource {
         file_min_size: usize,
         output_ordering: Option<LexOrdering>,
     ) -> Result<Option<Arc<dyn DataSource>>> {
-        if self.files().is_none() {
+        if self.is_cut || self.files().is_none() {
             return Ok(None);
         }
         let cut = self
-            .0
+            .source
             .repartitioned(target_partitions, file_min_size, output_ordering)?;
-        Ok(cut.map(Self::over))
+        Ok(cut.map(|source| self.with(source)))
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        self.0.output_partitioning()
+        self.source.output_partitioning()
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {
-        self.0.eq_properties()
+        self.source.eq_properties()
     }
 
     fn scheduling_type(&self) -> SchedulingType {
-        self.0.scheduling_type()
+        self.source.scheduling_type()
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        self.0.partition_statistics(partition)
+        self.source.partition_statistics(partition)
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
-        self.0.with_fetch(limit).map(Self::over)
+        self.source
+            .with_fetch(limit)
+            .map(|source| self.with(source))
     }
 
     fn fetch(&self) -> Option<usize> {
-        self.0.fetch()
+        self.source.fetch()
     }
 
     fn metrics(&self) -> ExecutionPlanMetricsSet {
-        self.0.metrics()
+        self.source.metrics()
     }
 
     fn try_swapping_with_projection(
         &self,
         projection: &ProjectionExprs,
     ) -> Result<Option<Arc<dyn DataSource>>> {
-        let swapped = self.0.try_swapping_with_projection(projection)?;
-        Ok(swapped.map(Self::over))
+        let swapped = self.source.try_swapping_with_projection(projection)?;
+        Ok(swapped.map(|source| self.with(source)))
     }
 
     fn with_preserve_order(&self, preserve_order: bool) -> Option<Arc<dyn DataSource>> {
-        self.0.with_preserve_order(preserve_order).map(Self::over)
+        self.source
+            .with_preserve_order(preserve_order)
+            .map(|source| self.with(source))
     }
 
     fn try_pushdown_filters(
@@ -136,10 +194,10 @@ impl DataSource for PinnedSource {
         let FilterPushdownPropagation {
             filters,
             updated_node,
-        } = self.0.try_pushdown_filters(filters, config)?;
+        } = self.source.try_pushdown_filters(filters, config)?;
         Ok(FilterPushdownPropagation {
             filters,
-            updated_node: updated_node.map(Self::over),
+            updated_node: updated_node.map(|source| self.with(source)),
         })
     }
 
@@ -147,10 +205,12 @@ impl DataSource for PinnedSource {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.0.apply_expressions(f)
+        self.source.apply_expressions(f)
     }
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn DataSource>> {
-        self.0.with_new_state(state).map(Self::over)
+        self.source
+            .with_new_state(state)
+            .map(|source| self.with(source))
     }
 }

@@ -19,7 +19,7 @@ use datafusion::arrow::array::{ArrayRef, UInt64Array};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics, exec_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -43,7 +43,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::pinned_source::{file_scan, pinned};
+use super::pinned_source::{self, file_scan, pinned};
 
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
@@ -89,6 +89,28 @@ fn placed(plan: &Arc<dyn ExecutionPlan>, ranks: Range<u64>) -> Result<Arc<dyn Ex
     }
     let source = pinned(plan).unwrap_or_else(|| Arc::clone(plan));
     Ok(Arc::new(RowPlaceExec::new(source, ranks)))
+}
+
+/// The plan with the file scans below its places cut into more partitions than there are tasks, where
+/// that is worth it.
+pub(super) fn finely_cut(
+    plan: Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let cut = plan.transform_down(|plan| {
+        let is_above = plan.is::<RowPlaceExec>()
+            || plan.is::<FilterExec>()
+            || plan.is::<ProjectionExec>()
+            || plan.is::<UnionExec>();
+        if is_above {
+            return Ok(Transformed::no(plan));
+        }
+        Ok(match pinned_source::finely_cut(&plan, config)? {
+            Some(cut) => Transformed::new(cut, true, TreeNodeRecursion::Jump),
+            None => Transformed::new(plan, false, TreeNodeRecursion::Jump),
+        })
+    });
+    cut.data()
 }
 
 /// The place column of a plan that has one: its last.

@@ -1,5 +1,7 @@
 //! Ids of right rows, and what matching a batch of left rows comes to.
 
+use std::ops::AddAssign;
+
 /// The place of a right row among the batches a driver keeps: batch number and row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowId {
@@ -47,5 +49,17 @@ impl MatchCounts {
             + self.wrong_side
             + self.beyond_tolerance
             + self.refused
+    }
+}
+
+impl AddAssign for MatchCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.matched += other.matched;
+        self.null_key += other.null_key;
+        self.null_time += other.null_time;
+        self.no_key += other.no_key;
+        self.wrong_side += other.wrong_side;
+        self.beyond_tolerance += other.beyond_tolerance;
+        self.refused += other.refused;
     }
 }

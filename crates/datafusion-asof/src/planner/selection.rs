@@ -43,7 +43,10 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
                     join.salted_by_skew(skew, reason)?
                 }
-                ((strategy, reason), _) => join.with_strategy(strategy, reason)?.with_skew(None),
+                ((strategy, reason), _) => {
+                    let join = join.with_strategy(strategy, reason)?.with_skew(None);
+                    join.with_right_cut(config)?
+                }
             };
             Ok(Transformed::yes(Arc::new(chosen) as _))
         })

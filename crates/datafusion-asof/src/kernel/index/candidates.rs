@@ -20,26 +20,25 @@
 //! forward join is the mirror image. Right rows may come in any order, the bin of the last row
 //! of a key is tried first, so that rows in time order find theirs at once.
 //!
-//! Several partitions of the right are offered at a time, each to [`Candidates`] of its own;
-//! [`Choosing`] brings them together. The idea is Daft's (`asof_join` of its local engine).
+//! Several streams of right rows are offered at a time, each to [`Candidates`] of its own;
+//! [`choosing`](super::choosing) brings them together. The idea is Daft's (`asof_join` of its local
+//! engine).
 //!
 //! # Memory
 //!
-//! 28 bytes for each left row and right partition, and 5 for each key, from the start; then 8
-//! for each left row.
+//! 28 bytes for each left row and stream, and 5 for each key, from the start.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
 
 use super::SideIndex;
-use super::collect::{Hopeless, Places};
+use super::collect::Places;
 use super::line::LineTimes;
 use super::timeline::Timeline;
 use crate::kernel::domain::TimeValues;
 use crate::kernel::ordinals::{is_known, refuse};
-use crate::kernel::pieces::{PIECE, Pieces};
-use crate::kernel::rows::{MatchCounts, RowId};
-use crate::kernel::tolerance::Tolerance;
+use crate::kernel::pieces::PIECE;
+use crate::kernel::rows::RowId;
 use crate::spec::{AsOfDirection, MatchOp, Side};
 
 /// Neighbouring bins that are tried before a bin is searched for.
@@ -47,27 +46,27 @@ const NEAR: usize = 4;
 
 /// The best right row of a bin so far.
 #[derive(Debug, Clone, Copy)]
-struct Best {
-    time: i64,
-    place: u64,
-    row: RowId,
+pub(super) struct Best {
+    pub time: i64,
+    pub place: u64,
+    pub row: RowId,
 }
 
-const NOTHING: Best = Best {
+pub(super) const NOTHING: Best = Best {
     time: 0,
     place: 0,
     row: RowId::NONE,
 };
 
-/// The best right rows of one partition.
+/// The best right rows of one stream.
 pub(crate) struct Candidates {
-    op: MatchOp,
+    pub(super) op: MatchOp,
     /// By position in the index.
-    best: Vec<Best>,
+    pub(super) best: Vec<Best>,
     /// By ordinal the position that the last row of the key was found at.
     last: Vec<u32>,
     /// By ordinal whether the right has the key.
-    seen: Vec<bool>,
+    pub(super) seen: Vec<bool>,
     /// Positions of which the last batch offered has the best row.
     won: Vec<u32>,
     /// Positions that have a best row, in the order in which they got one.
@@ -226,157 +225,4 @@ fn point(
         }
     }
     line.partition_point(near..end, precedes)
-}
-
-/// What each left row takes.
-pub(crate) struct Choices {
-    /// By number of the left row.
-    pub rows: Vec<RowId>,
-    pub counts: MatchCounts,
-}
-
-/// The left rows while they choose, one after the other in time order.
-pub(crate) struct Choosing<'a> {
-    index: &'a SideIndex,
-    times: &'a Timeline<i64>,
-    candidates: Vec<OfPartition>,
-    backward: bool,
-    tolerance: Option<Tolerance>,
-    total: usize,
-    choices: Choices,
-    /// How many positions of the index have chosen.
-    done: usize,
-    /// The key that the next position may belong to, and the best row of it so far.
-    key: usize,
-    carried: Best,
-}
-
-/// The candidates of one right partition.
-pub(crate) struct OfPartition {
-    pub candidates: Candidates,
-    /// How many right batches the partitions before it have.
-    pub before: u32,
-}
-
-impl<'a> Choosing<'a> {
-    /// `candidates` of all partitions, none if no left row can match, of `total` left rows.
-    pub(crate) fn try_new(
-        index: &'a SideIndex,
-        candidates: Vec<OfPartition>,
-        tolerance: Option<Tolerance>,
-        (total, hopeless): (usize, Hopeless),
-    ) -> Result<Self> {
-        let LineTimes::I64(times) = &index.all.times else {
-            return exec_err!("an as-of join has candidates of numbers");
-        };
-        let op = candidates.first().map(|first| first.candidates.op);
-        let backward = op.is_none_or(|op| op.direction() == AsOfDirection::Backward);
-        let counts = MatchCounts {
-            null_key: hopeless.null_key,
-            null_time: hopeless.null_time,
-            refused: hopeless.refused,
-            ..MatchCounts::default()
-        };
-        let rows = vec![];
-        Ok(Self {
-            key: match backward {
-                true => 0,
-                false => index.ordinals.len().saturating_sub(1),
-            },
-            index,
-            times,
-            candidates,
-            backward,
-            tolerance,
-            total,
-            choices: Choices { rows, counts },
-            done: 0,
-            carried: NOTHING,
-        })
-    }
-
-    pub(crate) fn finish(self) -> Choices {
-        self.choices
-    }
-
-    /// What the left row at a position takes.
-    fn choose(&mut self, position: usize) {
-        let offsets = &self.index.all.offsets;
-        while position >= offsets[self.key + 1] {
-            self.key += 1;
-            self.carried = NOTHING;
-        }
-        while position < offsets[self.key] {
-            self.key -= 1;
-            self.carried = NOTHING;
-        }
-        let mut best = NOTHING;
-        for OfPartition { candidates, before } in &self.candidates {
-            let found = candidates.best[position];
-            let better = match self.backward {
-                true => (found.time, found.place) > (best.time, best.place),
-                false => (found.time, found.place) < (best.time, best.place),
-            };
-            if found.row.is_some() && (better || !best.row.is_some()) {
-                best = found;
-                best.row.batch += before;
-            }
-        }
-        if best.row.is_some() {
-            self.carried = best;
-        }
-        let time = i128::from(self.times.at(position));
-        let found = i128::from(self.carried.time);
-        let allows = |t: Tolerance| t.allows(time.max(found), time.min(found));
-        let counts = &mut self.choices.counts;
-        match self.carried.row.is_some() {
-            true if self.tolerance.is_none_or(allows) => {
-                counts.matched += 1;
-                let row = self.index.all.rows[position] as usize;
-                self.choices.rows[row] = self.carried.row;
-            }
-            true => counts.beyond_tolerance += 1,
-            false => {
-                let mut partitions = self.candidates.iter();
-                match partitions.any(|partition| partition.candidates.seen[self.key]) {
-                    true => counts.wrong_side += 1,
-                    false => counts.no_key += 1,
-                }
-            }
-        }
-    }
-}
-
-impl Pieces for Choosing<'_> {
-    /// Of the choices alone.
-    fn size(&self) -> usize {
-        self.choices.rows.capacity() * size_of::<RowId>()
-    }
-
-    fn room(&self) -> usize {
-        (self.total * size_of::<RowId>()).saturating_sub(self.size())
-    }
-
-    fn piece(&mut self) -> Result<bool> {
-        let rows = &mut self.choices.rows;
-        if rows.len() < self.total {
-            rows.reserve_exact(self.total - rows.len());
-            rows.resize(self.total.min(rows.len() + PIECE), RowId::NONE);
-            return Ok(true);
-        }
-        if self.candidates.is_empty() {
-            return Ok(false);
-        }
-        let positions = self.index.all.rows.len();
-        let end = positions.min(self.done + PIECE);
-        for done in self.done..end {
-            let position = match self.backward {
-                true => done,
-                false => positions - 1 - done,
-            };
-            self.choose(position);
-        }
-        self.done = end;
-        Ok(end < positions)
-    }
 }

@@ -35,6 +35,7 @@
 
 mod build;
 mod candidates;
+mod choosing;
 mod collect;
 mod finish;
 mod line;
@@ -48,7 +49,8 @@ mod timeline;
 mod walk;
 
 pub(crate) use self::build::Sharded;
-pub(crate) use self::candidates::{Candidates, Choosing, OfPartition, Offer};
+pub(crate) use self::candidates::{Candidates, Offer};
+pub(crate) use self::choosing::{Choosing, OfStream, Placing};
 pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Places};
 pub(crate) use self::line::IndexTime;
 pub(crate) use self::plan::{IndexPlan, LinePlan};

@@ -230,18 +230,28 @@ fn an_index_of_the_left_finds_the_same() {
                     batches.push(kept.collect::<Vec<_>>());
                     candidates.kept_alone();
                 }
-                OfPartition {
+                OfStream {
                     candidates,
                     before: 0,
                 }
             });
             let candidates = candidates.collect();
-            let rows = (left.len(), Hopeless::default());
-            let choosing = Choosing::try_new(&index, candidates, None, rows);
-            let mut choosing = choosing.expect("numbers");
-            while choosing.piece().expect("a piece") {}
-            let choices = choosing.finish();
-            let found: Vec<_> = choices.rows.iter().map(|id| place(&batches, *id)).collect();
+            let choosing = Choosing::new(Arc::new(index), candidates, None);
+            let stretches = choosing.stretches();
+            assert!(stretches.len() > 1);
+            let leaves = stretches.iter().map(|s| choosing.leaves(s.clone()));
+            let carried = choosing.carried(leaves.collect());
+            let chosen = stretches.into_iter().zip(carried);
+            let chosen = chosen.map(|(stretch, carried)| choosing.choose(stretch, carried));
+            let chosen = chosen.collect::<Result<_>>().expect("numbers");
+            let choices = Arc::new(choosing.finish(chosen));
+            let halves = [0..left.len() / 2, left.len() / 2..left.len()];
+            let placed = halves.into_iter().flat_map(|half| {
+                let mut placing = Placing::new(Arc::clone(&choices), half);
+                while placing.piece().expect("a piece") {}
+                placing.finish()
+            });
+            let found: Vec<_> = placed.map(|id| place(&batches, id)).collect();
             assert_eq!(
                 found,
                 expected(&left, &right, op),
