@@ -17,7 +17,7 @@ use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::memory_pool::MemoryReservation;
 
 /// Left rows from which on waiting for more gains nothing.
-const MOST_ROWS: usize = 1 << 17;
+const MOST_ROWS: usize = 1 << 18;
 /// What matching holds for each left row at most.
 const ROW_BYTES: usize = 104;
 

@@ -62,12 +62,6 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
     }
 }
 
-/// How many partitions of the right are read at a time: DataFusion may deal them out to more.
-fn right_partitions(join: &AsOfJoinExec, config: &ConfigOptions) -> usize {
-    let partitions = join.right().output_partitioning().partition_count();
-    partitions.max(config.execution.target_partitions)
-}
-
 /// Whether a join may be time-salted if enough is known of its skew.
 pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -> Result<bool> {
     let options = AsOfOptions::of(config);
@@ -108,7 +102,8 @@ struct Known {
     joins: usize,
     left: Size,
     right: Size,
-    right_partitions: usize,
+    /// Tasks that read the right at a time.
+    tasks: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
@@ -137,7 +132,7 @@ impl Known {
             joins,
             left: size_of_side(join.left())?,
             right: size_of_side(join.right())?,
-            right_partitions: right_partitions(join, config),
+            tasks: config.execution.target_partitions,
             right_in_order: join.right_in_time_order(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             allows_salt: join.allows(AsOfStrategy::TimeSalted),
@@ -168,10 +163,10 @@ impl Known {
     /// Bytes that an index of the left takes beside itself: candidates and choices of each
     /// row, and the right rows that they are, of which as many may be kept in vain.
     fn beside_left(&self) -> Option<usize> {
-        const CANDIDATE: usize = 33;
+        const CANDIDATE: usize = 44;
         const CHOICE: usize = 8;
         let left = self.left.rows?;
-        let candidates = left.saturating_mul(self.right_partitions);
+        let candidates = left.saturating_mul(self.tasks);
         let kept = candidates.min(self.right.rows.unwrap_or(usize::MAX));
         let kept = kept.saturating_mul(2 * self.right.row);
         let candidates = candidates.saturating_mul(CANDIDATE);

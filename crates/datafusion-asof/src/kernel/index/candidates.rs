@@ -26,7 +26,7 @@
 //!
 //! # Memory
 //!
-//! 28 bytes for each left row and stream, and 5 for each key, from the start.
+//! 28 bytes for each left row and stream, and 16 for each key, from the start.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
@@ -58,15 +58,25 @@ pub(super) const NOTHING: Best = Best {
     row: RowId::NONE,
 };
 
+/// What a right row needs to know of its key, side by side.
+#[derive(Debug, Clone, Copy)]
+struct OfKey {
+    /// The positions of its left rows.
+    start: u32,
+    end: u32,
+    /// The position that its last right row was found at.
+    last: u32,
+    /// Whether the right has the key.
+    seen: bool,
+}
+
 /// The best right rows of one stream.
 pub(crate) struct Candidates {
     pub(super) op: MatchOp,
     /// By position in the index.
     pub(super) best: Vec<Best>,
-    /// By ordinal the position that the last row of the key was found at.
-    last: Vec<u32>,
-    /// By ordinal whether the right has the key.
-    pub(super) seen: Vec<bool>,
+    /// By ordinal.
+    keys: Vec<OfKey>,
     /// Positions of which the last batch offered has the best row.
     won: Vec<u32>,
     /// Positions that have a best row, in the order in which they got one.
@@ -90,8 +100,7 @@ impl Candidates {
         Self {
             op,
             best: vec![],
-            last: vec![],
-            seen: vec![],
+            keys: vec![],
             won: vec![],
             live: vec![],
         }
@@ -100,28 +109,30 @@ impl Candidates {
     /// Bytes that the candidates of an index hold, for the memory pool.
     pub(crate) fn size(index: &SideIndex) -> usize {
         let row = size_of::<Best>() + size_of::<u32>();
-        let key = size_of::<u32>() + size_of::<bool>();
-        index.all.rows.len() * row + index.ordinals.len() * key
+        index.all.rows.len() * row + index.ordinals.len() * size_of::<OfKey>()
     }
 
     /// Makes room for some more of the rows; gives whether there are others.
     pub(crate) fn fill(&mut self, index: &SideIndex) -> bool {
         let (rows, keys) = (index.all.rows.len(), index.ordinals.len());
-        if self.best.capacity() < rows || self.last.capacity() < keys {
+        if self.best.capacity() < rows || self.keys.capacity() < keys {
             // Address space only: memory is touched piece by piece.
             self.best.reserve_exact(rows);
             self.live.reserve_exact(rows);
-            self.last.reserve_exact(keys);
-            self.seen.reserve_exact(keys);
+            self.keys.reserve_exact(keys);
         }
         let end = rows.min(self.best.len() + PIECE);
         self.best.resize(end, NOTHING);
-        let first = self.last.len();
+        let first = self.keys.len();
         let end = keys.min(first + PIECE);
-        let starts = index.all.offsets[first..end].iter();
-        self.last.extend(starts.map(|start| *start as u32));
-        self.seen.resize(end, false);
-        self.best.len() < rows || self.last.len() < keys
+        let of_key = index.all.offsets[first..=end].windows(2);
+        self.keys.extend(of_key.map(|ends| OfKey {
+            start: ends[0] as u32,
+            end: ends[1] as u32,
+            last: ends[0] as u32,
+            seen: false,
+        }));
+        self.best.len() < rows || self.keys.len() < keys
     }
 
     /// Offers the rows of a batch; gives those that are the best of a bin so far.
@@ -143,12 +154,12 @@ impl Candidates {
             if !is_known(*key) || !timed.is_valid(row) {
                 continue;
             }
-            let key = *key as usize;
-            self.seen[key] = true;
-            let (start, end) = (index.all.offsets[key], index.all.offsets[key + 1]);
+            let key = &mut self.keys[*key as usize];
+            key.seen = true;
+            let (start, end) = (key.start as usize, key.end as usize);
             let precedes = |left: i64| left < *time || (equal_precedes && left == *time);
-            let point = point(line, (start, end), self.last[key] as usize, precedes);
-            self.last[key] = point as u32;
+            let point = point(line, (start, end), key.last as usize, precedes);
+            key.last = point as u32;
             let bin = match backward {
                 true if point < end => point,
                 false if point > start => point - 1,
@@ -187,6 +198,11 @@ impl Candidates {
         for (row, bin) in self.won.iter().enumerate() {
             self.best[*bin as usize].row.row = row as u32;
         }
+    }
+
+    /// Whether a row of a key was offered.
+    pub(super) fn has_seen(&self, key: usize) -> bool {
+        self.keys[key].seen
     }
 
     /// How many rows are the best of a bin.

@@ -163,7 +163,7 @@ impl Choosing {
                 true => counts.beyond_tolerance += 1,
                 false => {
                     let mut streams = self.candidates.iter();
-                    match streams.any(|stream| stream.candidates.seen[key]) {
+                    match streams.any(|stream| stream.candidates.has_seen(key)) {
                         true => counts.wrong_side += 1,
                         false => counts.no_key += 1,
                     }

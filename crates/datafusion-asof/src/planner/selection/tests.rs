@@ -18,7 +18,7 @@ fn known() -> Known {
         joins: 1,
         left: side,
         right: side,
-        right_partitions: 4,
+        tasks: 4,
         right_in_order: false,
         allows_left: false,
         allows_salt: true,
@@ -209,7 +209,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         pool: Some(128 * MB),
         ..with_rows(100_000, 40_000_000)
     };
-    let within = "left side indexed about 5.7 MB, its candidates 51.5 MB, within the 64.0 MB it \
+    let within = "left side indexed about 5.7 MB, its candidates 55.7 MB, within the 64.0 MB it \
                   may have of the memory pool";
     let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory pool";
     let joins = |joins: usize, known: Known| Known { joins, ..known };
@@ -230,7 +230,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         ),
         (
             Known {
-                right_partitions: 16,
+                tasks: 16,
                 ..known.clone()
             },
             SortMerge,
