@@ -41,9 +41,9 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let known = Known::of(join, config, joins)?;
             let chosen = match (select(&known), join.skew()) {
                 ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
-                    join.salted_by_skew(skew, reason)?
+                    join.salted_by_skew(skew, known.right_fits_pool(), reason)?
                 }
-                ((strategy, reason), _) => join.with_strategy(strategy, reason)?.with_skew(None),
+                ((strategy, reason), _) => join.with_strategy(strategy, reason)?,
             };
             Ok(Transformed::yes(Arc::new(chosen) as _))
         })
@@ -69,9 +69,10 @@ fn right_partitions(join: &AsOfJoinExec, config: &ConfigOptions) -> usize {
 pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -> Result<bool> {
     let options = AsOfOptions::of(config);
     let known = Known::of(join, config, 1)?;
+    let partitions = config.execution.target_partitions;
     let asked_for = match options.strategy {
         StrategyOption::TimeSalted => true,
-        StrategyOption::Auto => select(&known).0 == AsOfStrategy::SortMerge,
+        StrategyOption::Auto => partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
         _ => false,
     };
     Ok(asked_for && known.may_salt())
@@ -145,6 +146,15 @@ impl Known {
             }),
             skew_threshold: options.skew_threshold,
         })
+    }
+
+    /// Whether all partitions together may hold the right side, indexed: then nothing is sorted.
+    fn right_fits_pool(&self) -> bool {
+        match (self.share(), self.right.bytes) {
+            (Some(share), Some(bytes)) => bytes <= share,
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
     }
 
     /// What a right side carries is known at its end.
