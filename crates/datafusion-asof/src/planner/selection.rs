@@ -41,7 +41,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let known = Known::of(join, config, joins)?;
             let chosen = match (select(&known), join.skew()) {
                 ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
-                    join.salted_by_skew(skew, known.right_fits_pool(), reason)?
+                    join.salted_by_skew(skew, known.partitions_fit(), reason)?
                 }
                 ((strategy, reason), _) => join.with_strategy(strategy, reason)?,
             };
@@ -69,10 +69,9 @@ fn right_partitions(join: &AsOfJoinExec, config: &ConfigOptions) -> usize {
 pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -> Result<bool> {
     let options = AsOfOptions::of(config);
     let known = Known::of(join, config, 1)?;
-    let partitions = config.execution.target_partitions;
     let asked_for = match options.strategy {
         StrategyOption::TimeSalted => true,
-        StrategyOption::Auto => partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
+        StrategyOption::Auto => known.partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
         _ => false,
     };
     Ok(asked_for && known.may_salt())
@@ -107,6 +106,8 @@ struct Known {
     left: Size,
     right: Size,
     right_partitions: usize,
+    /// How many partitions an exchange makes.
+    partitions: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
@@ -136,6 +137,7 @@ impl Known {
             left: size_of_side(join.left())?,
             right: size_of_side(join.right())?,
             right_partitions: right_partitions(join, config),
+            partitions: config.execution.target_partitions.max(1),
             right_in_order: join.right_in_time_order(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             allows_salt: join.allows(AsOfStrategy::TimeSalted),
@@ -148,13 +150,18 @@ impl Known {
         })
     }
 
-    /// Whether all partitions together may hold the right side, indexed: then nothing is sorted.
-    fn right_fits_pool(&self) -> bool {
-        match (self.share(), self.right.bytes) {
-            (Some(share), Some(bytes)) => bytes <= share,
-            (Some(_), None) => false,
-            (None, _) => true,
-        }
+    /// Whether each partition of a time-salted join may hold its right rows, indexed, and the
+    /// pool those of all of them: then nothing is sorted.
+    fn partitions_fit(&self) -> bool {
+        let within = |bytes: Option<usize>, limit: Option<usize>| match (bytes, limit) {
+            (_, None) => true,
+            (bytes, Some(limit)) => bytes.is_some_and(|bytes| bytes <= limit),
+        };
+        let of_each = self
+            .right
+            .bytes
+            .map(|bytes| bytes.div_ceil(self.partitions));
+        within(of_each, self.threshold) && within(self.right.bytes, self.share())
     }
 
     /// What a right side carries is known at its end.
