@@ -57,7 +57,7 @@ use super::row_place::{has_row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
-use super::time_salt::{Skew, has_salt, salt};
+use super::time_salt::{Skew, carried, has_salt, salt};
 use crate::spec::{AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
 /// The physical as-of join: left columns, then the right columns of each row's match.
@@ -177,7 +177,12 @@ impl AsOfJoinExec {
         strategy: AsOfStrategy,
         reason: Arc<str>,
     ) -> Result<Self> {
-        let join = Self::over(left, right, Arc::clone(&self.matching), strategy, reason)?;
+        let carried = match strategy {
+            AsOfStrategy::TimeSalted => Some(carried(&self.matching)),
+            _ => None,
+        };
+        let matching = Arc::new(self.matching.with_carried(carried)?);
+        let join = Self::over(left, right, matching, strategy, reason)?;
         Ok(join.with_memory_limit(self.memory_limit))
     }
 

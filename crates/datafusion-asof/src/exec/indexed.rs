@@ -98,11 +98,11 @@ fn indexed_stream(
     let bounded = !join.left().boundedness().is_unbounded();
     let reservation = MemoryConsumer::new("AsOfJoinProbe").register(context.memory_pool());
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
+    let output = Output::new(&matching, join.metrics_set(), partition);
     let schema = Arc::clone(&matching.columns.schema);
     let stream = async_try_stream(move |mut out| async move {
         let mut left = left;
         let _active = active;
-        let output = Output::new(&matching);
         let mut block = LeftBlock::new(reservation);
         let build = build.await.map_err(DataFusionError::Shared)?;
         let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();

@@ -95,10 +95,10 @@ pub(super) fn left_indexed_stream(
     })?;
     let matching = Arc::clone(join.matching());
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
+    let output = Output::new(&matching, join.metrics_set(), partition);
     let schema = Arc::clone(&matching.columns.schema);
     let stream = async_try_stream(move |mut out| async move {
         let _active = active;
-        let output = Output::new(&matching);
         let side = build.await.map_err(DataFusionError::Shared)?;
         if let Some(counts) = side.take_counts() {
             metrics.record(counts);
