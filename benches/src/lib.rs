@@ -4,10 +4,12 @@
 //! * [`table`] makes the rows of one table, of any length, without holding them.
 //! * [`workload`] names the pairs of tables that are compared, and the query over them.
 //! * [`parquet`] writes a table to a file.
+//! * [`skew`] measures joins of which one key is hot.
 //! * [`memory`] loads files into tables of a session.
 
 pub mod memory;
 pub mod parquet;
 pub mod random;
+pub mod skew;
 pub mod table;
 pub mod workload;

@@ -160,6 +160,16 @@ fn shape(name: &str) -> Option<Shape> {
             rights: 10,
             ..usual
         },
+        _ if name.starts_with("skew_") => {
+            let percent: u32 = name.strip_prefix("skew_")?.parse().ok()?;
+            Shape {
+                keys: Some(Keys {
+                    count: 3_000,
+                    frequency: Frequency::OneHot(f64::from(percent.min(100)) / 100.0),
+                }),
+                ..shuffled
+            }
+        }
         _ => {
             let (millions, order) = name.strip_prefix("curve_")?.split_once("m_")?;
             let right_rows = millions.parse::<u64>().ok()?.checked_mul(1_000_000)?;
@@ -188,7 +198,15 @@ mod tests {
         };
         assert_eq!(rows("many", 1.0), Ok((1_000_000, 5_000_000, 10)));
         assert_eq!(rows("curve_10m_shuffled", 0.1), Ok((250_000, 1_000_000, 1)));
-        for name in ["", "curve_m_sorted", "curve_1m", "curve_1m_random"] {
+        assert_eq!(rows("skew_99", 0.01), Ok((50_000, 200_000, 1)));
+        for name in [
+            "",
+            "skew_",
+            "skew_many",
+            "curve_m_sorted",
+            "curve_1m",
+            "curve_1m_random",
+        ] {
             assert!(rows(name, 1.0).is_err());
         }
         assert!(rows("sorted", 0.0).is_err() && rows("sorted", f64::NAN).is_err());

@@ -21,7 +21,7 @@ const AUTO: Profile = Profile::new("auto", 4, 8192);
 /// The profile that `--complete` writes from; the others must then agree.
 pub(crate) const REFERENCE: Profile = Profile::new("sort_merge", 1, 8192);
 
-const ALL: [Profile; 13] = [
+const ALL: [Profile; 12] = [
     REFERENCE,
     Profile::new("sort_merge", 1, 2),
     Profile::new("sort_merge", 4, 8192),
@@ -32,7 +32,6 @@ const ALL: [Profile; 13] = [
     Profile::new("broadcast", 4, 2),
     Profile::new("broadcast_left", 1, 2),
     Profile::new("broadcast_left", 4, 8192),
-    Profile::new("time_salted", 1, 2),
     Profile::new("time_salted", 4, 2),
     Profile::new("time_salted", 4, 8192),
 ];
@@ -50,12 +49,16 @@ impl Profile {
     }
 
     /// The options of the session. Under `time_salted` every key is cut, into more ranges than
-    /// there are partitions, so that tables of a few rows meet the edges of ranges.
+    /// there are partitions, so that tables of a few rows meet the edges of ranges. Partitions
+    /// index their right rows; in small batches, where edges matter more, both sides are merged.
     pub(crate) fn settings(self) -> Vec<(&'static str, String)> {
         let mut settings = vec![("asof.strategy", self.strategy.to_string())];
         if self.strategy == "time_salted" {
             settings.push(("asof.skew_threshold", "0".to_string()));
             settings.push(("asof.salt_ranges", "5".to_string()));
+            if self.batch_size == 2 {
+                settings.push(("asof.broadcast_threshold", "0".to_string()));
+            }
         }
         settings
     }

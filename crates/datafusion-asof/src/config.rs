@@ -27,9 +27,10 @@ pub struct AsOfOptions {
     /// `asof.strategy`: how as-of joins execute; `auto` chooses from statistics.
     pub strategy: StrategyOption,
     /// `asof.broadcast_threshold`: the largest side with its index, in bytes, that is
-    /// broadcast under `auto`. Written as a number of bytes or with a unit, as in `'32 MB'`;
-    /// `auto`, the default and here `None`, is half of the memory pool, and any size if the
-    /// pool has no limit.
+    /// broadcast under `auto`, and the largest share of one that a partition of a time-salted
+    /// join indexes instead of having it sorted. Written as a number of bytes or with a unit, as
+    /// in `'32 MB'`; `auto`, the default and here `None`, is half of the memory pool, and any
+    /// size if the pool has no limit.
     pub broadcast_threshold: Option<usize>,
     /// `asof.bare_join`: what `ASOF JOIN` without a kind is.
     pub bare_join: BareJoin,
@@ -175,8 +176,9 @@ impl ExtensionOptions for AsOfOptions {
                 "broadcast_threshold",
                 self.broadcast_threshold
                     .map_or_else(|| AUTO.to_owned(), |bytes| bytes.to_string()),
-                "The largest right side with its index, in bytes, that is broadcast under \
-                 asof.strategy = auto; auto: half of the memory pool",
+                "The largest side with its index, in bytes, that is broadcast under \
+                 asof.strategy = auto, or indexed by a partition of a time-salted join; auto: \
+                 half of the memory pool",
             ),
             entry(
                 "bare_join",

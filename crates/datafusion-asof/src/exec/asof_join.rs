@@ -10,11 +10,12 @@
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
-//! | time-salted | both co-partitioned on the salt | as sort-merge |
+//! | time-salted | both co-partitioned on the salt | as sort-merge, or none |
 //!
 //! A sort-merge orders in memory where one row per key is not all that a merge has to remember:
 //! for `nearest`, and for predicates that have a say in which candidate is chosen. A time-salted
-//! join is a sort-merge over salted inputs ([`time_salt`](super::time_salt)).
+//! join is such a join over salted inputs ([`time_salt`](super::time_salt)); it orders in memory
+//! wherever its right side fits.
 //!
 //! DataFusion's `EnsureRequirements` rule adds what is missing. Time ascends for a backward
 //! join and descends for a forward one, with NULLs last and first, so that declared orders
@@ -24,15 +25,13 @@ use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, exec_err, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr, Literal};
+use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_expr::{
-    LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
+    OrderingRequirements, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter_pushdown::{
@@ -46,7 +45,6 @@ use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
     InputDistributionRequirements, PlanProperties, StatisticsArgs, apply_expression_roots,
 };
-use datafusion::scalar::ScalarValue;
 
 use super::build_side::BuildSide;
 use super::dynamic_filter::{filters_for_inputs, own_filter};
@@ -55,13 +53,12 @@ use super::left_side::{LeftSide, left_indexed_stream};
 use super::matching::Matching;
 use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
-use super::row_place::{finely_cut, has_row_place, row_place, with_row_place};
+use super::row_place::{finely_cut, has_row_place, with_row_place};
 use super::shared_build::SharedBuild;
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
-use super::time_salt::{Skew, has_salt, salt};
-use crate::kernel::ties::chosen_last;
-use crate::spec::{AsOfDirection, AsOfJoinType, AsOfSpec, NullPolicy, Side};
+use super::time_salt::{Skew, carried, has_salt, salt};
+use crate::spec::{AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
 /// The physical as-of join: left columns, then the right columns of each row's match.
 ///
@@ -76,6 +73,8 @@ pub struct AsOfJoinExec {
     strategy: AsOfStrategy,
     reason: Arc<str>,
     memory_limit: Option<usize>,
+    /// Whether partitions index their right rows even if these could be merged.
+    pub(super) indexes_partitions: bool,
     /// Known from planning on until the strategy is chosen.
     pub(super) skew: Option<Arc<Skew>>,
     build: SharedBuild<BuildSide>,
@@ -139,6 +138,7 @@ impl AsOfJoinExec {
             strategy,
             reason,
             memory_limit: None,
+            indexes_partitions: false,
             skew: None,
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
@@ -189,7 +189,12 @@ impl AsOfJoinExec {
         strategy: AsOfStrategy,
         reason: Arc<str>,
     ) -> Result<Self> {
-        let join = Self::over(left, right, Arc::clone(&self.matching), strategy, reason)?;
+        let carried = match strategy {
+            AsOfStrategy::TimeSalted => Some(carried(&self.matching)),
+            _ => None,
+        };
+        let matching = Arc::new(self.matching.with_carried(carried)?);
+        let join = Self::over(left, right, matching, strategy, reason)?;
         Ok(join.with_memory_limit(self.memory_limit))
     }
 
@@ -236,10 +241,16 @@ impl AsOfJoinExec {
     fn known_as(self, other: &Self) -> Self {
         Self {
             memory_limit: other.memory_limit,
+            indexes_partitions: other.indexes_partitions,
             skew: other.skew.clone(),
             dynamic_filter: other.dynamic_filter.clone(),
             ..self
         }
+    }
+
+    /// Whether both sides are merged in time order.
+    fn merges_in_order(&self) -> bool {
+        self.matching.merges_in_order() && !self.indexes_partitions
     }
 
     /// What [`Self::with_memory_limit`] said.
@@ -292,35 +303,6 @@ impl AsOfJoinExec {
         let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
         names.join(", ")
     }
-
-    fn time_orders(&self) -> Result<[LexOrdering; 2]> {
-        let condition = &self.matching.spec.match_condition;
-        // Where NULLs come matters only inside of lists and structs, which compare with them
-        // first; elsewhere it is as in DataFusion's default order, so that it is found declared.
-        let nested = condition.left.data_type(&self.left.schema())?.is_nested();
-        let options = match condition.op.direction() {
-            AsOfDirection::Backward => SortOptions::new(false, nested),
-            AsOfDirection::Forward => SortOptions::new(true, !nested),
-            AsOfDirection::Nearest => return exec_err!("nearest merges in no order"),
-        };
-        let place_options = SortOptions::new(options.descending, false);
-        let left = sortable(&condition.left, &self.left.schema())?;
-        let right = sortable(&condition.right, &self.right.schema())?;
-        let place = PhysicalSortExpr::new(row_place(&self.right), place_options);
-        // The last row seen is the one that is chosen.
-        let ties = self.matching.spec.ties.iter();
-        let ties =
-            ties.map(|tie| PhysicalSortExpr::new(Arc::clone(&tie.expr), chosen_last(tie.options)));
-        let right = std::iter::once(PhysicalSortExpr::new(right, options));
-        let orders = [
-            LexOrdering::new([PhysicalSortExpr::new(left, options)]),
-            LexOrdering::new(right.chain(ties).chain([place])),
-        ];
-        match orders {
-            [Some(left), Some(right)] => Ok([left, right]),
-            _ => exec_err!("an ASOF JOIN has no time to order by"),
-        }
-    }
 }
 
 impl EmbeddedProjection for AsOfJoinExec {
@@ -334,21 +316,6 @@ impl EmbeddedProjection for AsOfJoinExec {
         )
         .map(|join| join.known_as(self))
     }
-}
-
-/// The expression to sort as-of values by: DataFusion sorts `-0.0` before `0.0`, here they
-/// are equal, and adding zero makes them one.
-fn sortable(time: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> {
-    let data_type = time.data_type(schema)?;
-    if !data_type.is_floating() {
-        return Ok(Arc::clone(time));
-    }
-    let zero = ScalarValue::new_zero(&data_type)?;
-    Ok(Arc::new(BinaryExpr::new(
-        Arc::clone(time),
-        Operator::Plus,
-        Arc::new(Literal::new(zero)),
-    )))
 }
 
 impl DisplayAs for AsOfJoinExec {
@@ -436,7 +403,7 @@ impl ExecutionPlan for AsOfJoinExec {
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => vec![None, None],
-            _ if !self.matching.merges_in_order() => vec![None, None],
+            _ if !self.merges_in_order() => vec![None, None],
             AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => match self.time_orders() {
                 Ok(orders) => orders.map(|order| Some(order.into())).to_vec(),
                 // Checked at construction; execution refuses what is left.
@@ -492,7 +459,7 @@ impl ExecutionPlan for AsOfJoinExec {
         match self.strategy {
             AsOfStrategy::Broadcast => broadcast_stream(self, partition, &context),
             AsOfStrategy::BroadcastLeft => left_indexed_stream(self, partition, &context),
-            _ if !self.matching.merges_in_order() => partitioned_stream(self, partition, &context),
+            _ if !self.merges_in_order() => partitioned_stream(self, partition, &context),
             AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => {
                 self.time_orders()?;
                 sort_merge_stream(self, partition, &context)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, new_null_array};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::project_schema;
 
@@ -34,6 +34,8 @@ pub(super) struct Columns {
     pub kept_schema: SchemaRef,
     /// For each kept column one NULL.
     pub kept_nulls: Vec<ArrayRef>,
+    /// The kept column that tells carried rows, if there is one: the last.
+    pub carried: Option<usize>,
 }
 
 /// What there is to choose from.
@@ -44,6 +46,8 @@ pub(super) struct AllColumns<'a> {
     pub right: &'a Schema,
     /// Right columns that are read to match.
     pub matched: &'a [usize],
+    /// The column behind them that tells carried rows, if the right side is salted.
+    pub carried: Option<(usize, FieldRef)>,
 }
 
 impl Columns {
@@ -72,15 +76,24 @@ impl Columns {
             Some(right) => Source::Right(kept.partition_point(|known| *known < right)),
         };
         let kept_schema = all.right.project(&kept)?;
+        let output = wanted.iter().map(source).collect();
+        let carried = all.carried.as_ref().map(|_| kept.len());
+        let mut fields = kept_schema.fields().to_vec();
+        if let Some((column, field)) = &all.carried {
+            kept.push(*column);
+            fields.push(Arc::clone(field));
+        }
+        let kept_schema = Schema::new_with_metadata(fields, kept_schema.metadata().clone());
         let nulls = kept_schema.fields().iter();
         let nulls = nulls.map(|field| new_null_array(field.data_type(), 1));
         Ok(Self {
             schema: project_schema(all.joined, projection.as_ref())?,
-            output: wanted.iter().map(source).collect(),
+            output,
             left,
             kept_nulls: nulls.collect(),
             kept_schema: Arc::new(kept_schema),
             kept,
+            carried,
         })
     }
 

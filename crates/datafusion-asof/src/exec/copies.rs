@@ -137,7 +137,7 @@ fn is_too_long(error: &DataFusionError) -> bool {
 }
 
 /// About the bytes of a row, not of the buffers that it is in.
-fn row_width(batch: &RecordBatch) -> usize {
+pub(super) fn row_width(batch: &RecordBatch) -> usize {
     let bytes: usize = batch.columns().iter().map(used_bytes).sum();
     bytes.div_ceil(batch.num_rows().max(1))
 }
@@ -153,7 +153,7 @@ fn used_bytes(array: &ArrayRef) -> usize {
 }
 
 /// The same values, without the bytes that no view, at any depth, points to.
-fn without_rest(array: ArrayRef) -> Result<ArrayRef> {
+pub(super) fn without_rest(array: ArrayRef) -> Result<ArrayRef> {
     match array.data_type() {
         DataType::Utf8View => return Ok(Arc::new(array.as_string_view().gc())),
         DataType::BinaryView => return Ok(Arc::new(array.as_binary_view().gc())),

@@ -105,6 +105,7 @@ fn indexed_stream(
     let bounded = !join.left().boundedness().is_unbounded();
     let reservation = MemoryConsumer::new("AsOfJoinProbe").register(context.memory_pool());
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
+    let output = Output::new(&matching, join.metrics_set(), partition);
     let schema = Arc::clone(&matching.columns.schema);
     let most = tasks_ahead(join.left().output_partitioning().partition_count(), context);
     let stream = async_try_stream(move |mut out| async move {
@@ -112,7 +113,7 @@ fn indexed_stream(
         let _active = active;
         let build = build.await.map_err(DataFusionError::Shared)?;
         let probe = Arc::new(Probe {
-            output: Output::new(&matching),
+            output,
             matching,
             build,
             metrics,

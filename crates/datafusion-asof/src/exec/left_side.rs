@@ -123,7 +123,8 @@ pub(super) fn left_indexed_stream(
         let build = build.run().map(|built| built.map_err(Arc::new));
         Ok(build.boxed().shared())
     })?;
-    let output = Arc::new(Output::new(join.matching()));
+    let output = Output::new(join.matching(), join.metrics_set(), partition);
+    let output = Arc::new(output);
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
     let schema = Arc::clone(&join.matching().columns.schema);
     let stream = async_try_stream(move |mut out| async move {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float16Type, Schema, SchemaRef, UInt64Type,
+    ArrowPrimitiveType, DataType, FieldRef, Float16Type, Schema, SchemaRef, UInt64Type,
 };
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -47,6 +47,8 @@ pub(super) struct Matching {
     pub right_schema: SchemaRef,
     /// Which of the joined columns come out, if not all of them.
     pub projection: Option<Vec<usize>>,
+    /// The column of a salted right input that tells carried rows.
+    pub carried: Option<(usize, FieldRef)>,
     pub columns: Columns,
 }
 
@@ -135,6 +137,7 @@ impl Matching {
             left: left.fields().len(),
             right,
             matched: residual.right_columns(),
+            carried: None,
         };
         let columns = Columns::try_new(&all, None)?;
         Ok(Self {
@@ -148,6 +151,7 @@ impl Matching {
             left_schema: Arc::clone(left),
             right_schema: Arc::clone(right),
             projection: None,
+            carried: None,
             columns,
             joined,
             spec,
@@ -156,15 +160,30 @@ impl Matching {
 
     /// The same, of which only some of the joined columns come out.
     pub(super) fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
+        self.with_columns(projection, self.carried.clone())
+    }
+
+    /// The same over a right input that tells carried rows in a column, or over one that has none.
+    pub(super) fn with_carried(&self, carried: Option<(usize, FieldRef)>) -> Result<Self> {
+        self.with_columns(self.projection.clone(), carried)
+    }
+
+    fn with_columns(
+        &self,
+        projection: Option<Vec<usize>>,
+        carried: Option<(usize, FieldRef)>,
+    ) -> Result<Self> {
         let all = AllColumns {
             joined: &self.joined,
             left: self.left_schema.fields().len(),
             right: &self.right_schema,
             matched: self.residual.right_columns(),
+            carried: carried.clone(),
         };
         let columns = Columns::try_new(&all, projection.as_deref())?;
         Ok(Self {
             projection,
+            carried,
             columns,
             ..self.clone()
         })

@@ -9,6 +9,7 @@ use datafusion::physical_plan::metrics::{
 };
 
 use crate::kernel::rows::MatchCounts;
+use crate::spec::Side;
 
 fn rows(metrics: &ExecutionPlanMetricsSet, name: &'static str, partition: usize) -> Count {
     MetricBuilder::new(metrics)
@@ -60,6 +61,11 @@ impl ProbeMetrics {
     }
 }
 
+/// Left rows that a carried row gave their match, or with IGNORE NULLS a value of it.
+pub(super) fn carry_matched_rows(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Count {
+    rows(metrics, "carry_matched_rows", partition)
+}
+
 /// Metrics of reading and keeping right rows.
 #[derive(Debug, Clone)]
 pub(super) struct BuildMetrics {
@@ -87,14 +93,14 @@ impl BuildMetrics {
 pub(super) struct SaltMetrics {
     pub baseline: BaselineMetrics,
     /// Copies of right rows sent into other ranges.
-    pub carry_rows: Count,
+    pub carry_rows: Option<Count>,
 }
 
 impl SaltMetrics {
-    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, side: Side) -> Self {
         Self {
             baseline: BaselineMetrics::new(metrics, partition),
-            carry_rows: rows(metrics, "carry_rows", partition),
+            carry_rows: (side == Side::Right).then(|| rows(metrics, "carry_rows", partition)),
         }
     }
 }

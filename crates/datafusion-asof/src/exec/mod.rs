@@ -41,6 +41,7 @@ mod row_place;
 mod shared_build;
 mod sort_merge;
 mod strategy;
+mod time_order;
 mod time_salt;
 
 pub use asof_join::AsOfJoinExec;

@@ -7,15 +7,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, new_null_array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 
 use super::columns::Source;
 use super::gather::RightRows;
 use super::matching::Matching;
+use super::metrics::carry_matched_rows;
 use crate::kernel::rows::RowId;
 use crate::spec::AsOfJoinType;
 
@@ -34,12 +36,21 @@ pub(super) struct Choice<'a> {
 #[derive(Debug)]
 pub(super) struct Output {
     matching: Arc<Matching>,
+    /// Where rows may be carried: the left rows that these matched, and the column that tells.
+    carried: Option<(Count, usize)>,
 }
 
 impl Output {
-    pub(super) fn new(matching: &Arc<Matching>) -> Self {
+    /// For one partition of a join with these metrics.
+    pub(super) fn new(
+        matching: &Arc<Matching>,
+        metrics: &ExecutionPlanMetricsSet,
+        partition: usize,
+    ) -> Self {
+        let carried = matching.columns.carried;
         Self {
             matching: Arc::clone(matching),
+            carried: carried.map(|column| (carry_matched_rows(metrics, partition), column)),
         }
     }
 
@@ -50,6 +61,7 @@ impl Output {
         choice: Choice<'_>,
         right: &impl RightRows,
     ) -> Result<RecordBatch> {
+        self.count_carried(choice, right)?;
         let comes_out = |row: &RowId| match self.matching.spec.join_type {
             AsOfJoinType::Left | AsOfJoinType::Full => true,
             AsOfJoinType::LeftAnti => !row.is_some(),
@@ -75,6 +87,26 @@ impl Output {
         };
         let columns = self.matching.columns.output.iter().map(column);
         self.batch(columns.collect::<Result<_>>()?, rows)
+    }
+
+    fn count_carried(&self, choice: Choice<'_>, right: &impl RightRows) -> Result<()> {
+        let Some((count, column)) = &self.carried else {
+            return Ok(());
+        };
+        let classes = [choice.rows]
+            .into_iter()
+            .chain(choice.by_class.iter().copied());
+        let carried = classes.map(|rows| right.gather(&[*column], rows));
+        let carried = carried.collect::<Result<Vec<_>>>()?;
+        let carried: Vec<&BooleanArray> = (carried.iter().flatten())
+            .filter_map(|carried| carried.as_boolean_opt())
+            .collect();
+        let is_carried = |row: &usize| {
+            let mut carried = carried.iter();
+            carried.any(|carried| carried.is_valid(*row) && carried.value(*row))
+        };
+        count.add((0..choice.rows.len()).filter(is_carried).count());
+        Ok(())
     }
 
     /// By kept column, those that come out.

@@ -102,7 +102,7 @@ pub(super) fn sort_merge_stream(
         merge,
         class_of_column: class_of_column(&own_values),
         own_values,
-        output: Output::new(&matching),
+        output: Output::new(&matching, join.metrics_set(), partition),
         reservation: consumer.register(context.memory_pool()),
         batch_size: context.session_config().batch_size(),
         probe_metrics: ProbeMetrics::new(join.metrics_set(), partition),

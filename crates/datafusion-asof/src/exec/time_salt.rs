@@ -52,8 +52,8 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::UInt32Array;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::{BooleanArray, UInt32Array};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, exec_err};
@@ -89,10 +89,17 @@ pub(crate) use self::skew::{Skew, SkewLimits};
 pub(crate) use crate::kernel::skew::SampledSide;
 
 const SALT: &str = "__asof_salt";
+const CARRIED: &str = "__asof_carried";
 
 /// The salt column of one side of a join: behind the columns that the side has by itself.
 pub(super) fn salt(matching: &Matching, side: Side) -> PhysicalExprRef {
     Arc::new(Column::new(SALT, own_columns(matching, side)))
+}
+
+/// The column behind the salt of the right side that tells carried rows, for a metric.
+pub(super) fn carried(matching: &Matching) -> (usize, FieldRef) {
+    let field = Field::new(CARRIED, DataType::Boolean, false);
+    (own_columns(matching, Side::Right) + 1, Arc::new(field))
 }
 
 /// Whether an input of a join has its salt column.
@@ -130,6 +137,10 @@ impl TimeSaltExec {
         let mut fields = input.schema().fields().to_vec();
         let field = Field::new(SALT, DataType::UInt32, false);
         fields.insert(own_columns(matching, side), Arc::new(field));
+        if side == Side::Right {
+            let (column, field) = carried(matching);
+            fields.insert(column, field);
+        }
         let metadata = input.schema().metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         Ok(Self {
@@ -241,10 +252,11 @@ impl ExecutionPlan for TimeSaltExec {
         let mut input = self.input.execute(partition, Arc::clone(&context))?;
         let (matching, salt) = (Arc::clone(&self.matching), Arc::clone(&self.salt));
         let (schema, side) = (self.schema(), self.side);
-        let metrics = SaltMetrics::new(&self.metrics, partition);
+        let metrics = SaltMetrics::new(&self.metrics, partition, side);
         let salted = Salted {
             schema: Arc::clone(&schema),
             at: own_columns(&matching, side),
+            tells_carried: side == Side::Right,
         };
         let consumer = MemoryConsumer::new(format!("AsOfTimeSalt[{partition}]"));
         let reservation = consumer.register(context.memory_pool());
@@ -259,11 +271,11 @@ impl ExecutionPlan for TimeSaltExec {
                 let rows = match &mut carried {
                     Some(carried) => {
                         let (batch, salts) = carried.pass(&matching, &salt, batch)?;
-                        salted.with_salts(&batch, salts)?
+                        salted.with_salts(&batch, salts, false)?
                     }
                     None => {
                         let salts = salt.of_left(&matching, &batch)?;
-                        salted.with_salts(&batch, salts)?
+                        salted.with_salts(&batch, salts, false)?
                     }
                 };
                 drop(timer);
@@ -273,11 +285,13 @@ impl ExecutionPlan for TimeSaltExec {
             }
             if let Some(carried) = carried {
                 let to_send = carried.to_send(&salt);
-                metrics.carry_rows.add(to_send.len());
+                if let Some(carry_rows) = &metrics.carry_rows {
+                    carry_rows.add(to_send.len());
+                }
                 for rows in to_send.chunks(batch_size) {
                     let timer = metrics.baseline.elapsed_compute().timer();
                     let (batch, salts) = carried.gather(&salt, rows)?;
-                    let rows = salted.with_salts(&batch, salts)?;
+                    let rows = salted.with_salts(&batch, salts, true)?;
                     drop(timer);
                     out.emit(rows.record_output(&metrics.baseline)).await;
                 }
@@ -307,7 +321,9 @@ impl ExecutionPlan for TimeSaltExec {
         }
         let at = own_columns(&self.matching, self.side);
         let columns = &mut statistics.column_statistics;
-        columns.insert(at.min(columns.len()), Default::default());
+        for _ in 0..self.schema().fields().len() - self.input.schema().fields().len() {
+            columns.insert(at.min(columns.len()), Default::default());
+        }
         statistics.total_byte_size = datafusion::common::stats::Precision::Absent;
         Ok(Arc::new(statistics))
     }
@@ -317,11 +333,22 @@ impl ExecutionPlan for TimeSaltExec {
 struct Salted {
     schema: SchemaRef,
     at: usize,
+    /// Whether the next column tells carried rows.
+    tells_carried: bool,
 }
 
 impl Salted {
-    fn with_salts(&self, batch: &RecordBatch, salts: UInt32Array) -> Result<RecordBatch> {
+    fn with_salts(
+        &self,
+        batch: &RecordBatch,
+        salts: UInt32Array,
+        carried: bool,
+    ) -> Result<RecordBatch> {
         let mut columns = batch.columns().to_vec();
+        if self.tells_carried {
+            let carried = BooleanArray::from(vec![carried; batch.num_rows()]);
+            columns.insert(self.at, Arc::new(carried));
+        }
         columns.insert(self.at, Arc::new(salts));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }

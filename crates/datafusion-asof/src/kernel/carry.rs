@@ -136,7 +136,8 @@ impl Carry {
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         let entries = self.ends.iter().map(|end| end.best.len());
-        entries.sum::<usize>() * size_of::<Option<Best>>()
+        let of_bests = self.bests().map(|best| best.tie.len() + best.time.size());
+        entries.sum::<usize>() * size_of::<Option<Best>>() + of_bests.sum::<usize>()
     }
 
     /// Takes note of a batch; gives those of its rows that now are the nearest to some end.

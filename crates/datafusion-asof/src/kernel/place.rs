@@ -8,6 +8,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Bytes held beside the place itself.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Number(_) => 0,
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+
     /// The place as a distance can be taken of it; meaningless for bytes, which have none.
     pub(crate) fn wide(&self) -> i128 {
         match self {

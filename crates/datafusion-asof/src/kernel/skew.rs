@@ -6,8 +6,9 @@
 //!
 //! A key is cut at quantiles of its times, so that its ranges hold equal work. A sample is taken
 //! in *blocks* of rows that follow each other. Where the blocks of a side follow each other in
-//! time too, each stands for the time up to the next: its rows are stretched over it. Else the
-//! side is in no order, and its rows are as good as drawn at random.
+//! time too, each stands for the time up to the next, and the last for the time up to the greatest:
+//! its rows are stretched over it. Else the side is in no order, and its rows are as good as drawn at
+//! random.
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::Result;
@@ -30,6 +31,8 @@ pub(crate) struct SampledSide {
     pub blocks: Vec<usize>,
     /// How many rows the sample stands for.
     pub stands_for: f64,
+    /// The greatest time of all of them, if it is known.
+    pub greatest: Option<ArrayRef>,
 }
 
 /// What the answer depends on besides the samples.
@@ -73,7 +76,13 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
         let rows = sample.time.len();
         let times = spec.domain.times(side, &sample.time)?;
         let places = (0..rows).map(|row| times.is_valid(row).then(|| times.place(row)));
-        let places = stretched(places.collect(), &sample.blocks);
+        let greatest = match &sample.greatest {
+            Some(greatest) => Some(spec.domain.times(side, greatest)?),
+            None => None,
+        };
+        let greatest = greatest.filter(|times| times.is_valid(0));
+        let greatest = greatest.map(|times| times.place(0));
+        let places = stretched(places.collect(), &sample.blocks, greatest);
         let keys = ordinals.intern(&sample.keys, rows)?;
         let weight = sample.stands_for / rows.max(1) as f64;
         let rows = keys.into_iter().zip(places).enumerate();
@@ -136,9 +145,13 @@ fn quantiles(points: &[&Point], ranges: usize) -> Vec<Place> {
     cuts
 }
 
-/// The places with those of each block spread up to where the next one begins, if the blocks
-/// follow each other in time; as they are if they do not, or are no numbers.
-fn stretched(mut places: Vec<Option<Place>>, blocks: &[usize]) -> Vec<Option<Place>> {
+/// The places with those of each block spread up to where the next one begins, or up to the
+/// greatest, if the blocks follow each other in time; as they are if they do not, or are no numbers.
+fn stretched(
+    mut places: Vec<Option<Place>>,
+    blocks: &[usize],
+    greatest: Option<Place>,
+) -> Vec<Option<Place>> {
     let number = |place: &Option<Place>| match place {
         Some(Place::Number(number)) => Some(*number),
         _ => None,
@@ -157,9 +170,14 @@ fn stretched(mut places: Vec<Option<Place>>, blocks: &[usize]) -> Vec<Option<Pla
     if !follow {
         return places;
     }
-    for two in spans.windows(2) {
-        let (least, greatest, rows) = &two[0];
-        let room = two[1].0.wrapping_sub(*least) as f64;
+    let end = match (greatest, spans.last()) {
+        (Some(Place::Number(end)), Some((_, last, _))) => end.max(*last).wrapping_add(1),
+        (_, Some((_, last, _))) => last.wrapping_add(1),
+        (_, None) => 0,
+    };
+    let ends = spans.iter().skip(1).map(|span| span.0).chain([end]);
+    for ((least, greatest, rows), end) in spans.iter().zip(ends) {
+        let room = end.wrapping_sub(*least) as f64;
         let span = greatest.wrapping_sub(*least) as f64 + 1.0;
         for place in &mut places[rows.clone()] {
             if let Some(Place::Number(number)) = place {

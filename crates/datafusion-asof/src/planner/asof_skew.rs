@@ -1,10 +1,11 @@
 //! `asof_skew('table', 'key' [, 'ts'])`: what the planner sees of a table's skew, as a table.
 //!
-//! One row for each key of a sample, the one that holds most first:
+//! `'key'` may name several columns, with commas between them. One row for each key of a sample, the
+//! one that holds most first:
 //!
 //! | column | |
 //! |---|---|
-//! | `key` | |
+//! | `key` | its values with commas between them |
 //! | `rows` | about how many rows have it |
 //! | `share` | of all rows |
 //! | `load` | in partitions: 1 is what each would hold if all held the same |
@@ -15,10 +16,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayRef, Float64Array, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -31,7 +32,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::extension::memory_limit;
 use super::selection::choice;
-use super::skew::{limits, sampled_skew};
+use super::skew::{Stating, limits, sampled_skew, stated_skew};
 use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, AsOfStrategy, Skew, SkewLimits};
 use crate::spec::{AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp};
@@ -60,7 +61,8 @@ impl TableFunctionImpl for AsOfSkewFunction {
             })),
             _ => plan_err!(
                 "asof_skew takes the names of a table, its key and its as-of column as texts: \
-                 write asof_skew('trades', 'sym') or asof_skew('trades', 'sym', 'ts')"
+                 write asof_skew('trades', 'sym') or asof_skew('trades', 'sym', 'ts'), and \
+                 'sym, venue' for a key of two columns"
             ),
         }
     }
@@ -119,16 +121,20 @@ impl TableProvider for SkewOfTable {
 impl SkewOfTable {
     async fn rows(&self, session: &dyn Session) -> Result<RecordBatch> {
         let input = self.input(session).await?;
-        let key = self.column(&input, &self.key)?;
+        let keys = self.keys(&input)?;
         let time = match &self.time {
             Some(time) => self.column(&input, time)?,
             None => Arc::new(Literal::new(ScalarValue::Int64(Some(0)))),
         };
-        let join = self_join(&input, key, time)?.with_memory_limit(memory_limit(session));
+        let join = self_join(&input, &keys, time)?.with_memory_limit(memory_limit(session));
         let config = session.config_options();
         let options = AsOfOptions::of(config);
         let limits = limits(config, &options);
-        let skew = |limits| sampled_skew(&join, [&input, &input], limits, &options, session);
+        let inputs = [&input, &input];
+        let skew = async |limits| match stated_skew(&join, inputs, limits)? {
+            Some(Stating::EachFile(skew)) => Ok(Some(skew)),
+            _ => sampled_skew(&join, inputs, limits, &options, session).await,
+        };
         let every_key = SkewLimits {
             cut_from: 0.0,
             ..limits
@@ -163,6 +169,17 @@ impl SkewOfTable {
         }
     }
 
+    /// The columns of the key: one, though there be commas in its name, or several.
+    fn keys(&self, input: &Arc<dyn ExecutionPlan>) -> Result<Vec<PhysicalExprRef>> {
+        match input.schema().column_with_name(&self.key) {
+            Some(_) => Ok(vec![self.column(input, &self.key)?]),
+            None => {
+                let names = self.key.split(',').map(str::trim);
+                names.map(|name| self.column(input, name)).collect()
+            }
+        }
+    }
+
     fn column(&self, input: &Arc<dyn ExecutionPlan>, name: &str) -> Result<PhysicalExprRef> {
         let column = Column::new_with_schema(name, &input.schema());
         let missing = |_| plan_datafusion_err!("table {} has no column {name}", self.table);
@@ -175,7 +192,6 @@ impl SkewOfTable {
         limits: SkewLimits,
         choice: Option<(AsOfStrategy, String)>,
     ) -> Result<RecordBatch> {
-        let keys = cast(&skew.keys[0], &DataType::Utf8)?;
         let share = |load: f64| load / limits.partitions as f64;
         let loads = || skew.loads.iter().map(|(load, _)| *load);
         let counts = loads().map(|load| (share(load) * skew.rows / 2.0).round() as u64);
@@ -193,7 +209,7 @@ impl SkewOfTable {
             Arc::new(StringArray::from(vec![text.as_deref(); number])) as ArrayRef
         };
         let columns = vec![
-            keys,
+            Arc::new(shown(&skew.keys, number)?) as ArrayRef,
             Arc::new(UInt64Array::from_iter_values(counts)),
             Arc::new(Float64Array::from_iter_values(loads().map(share))),
             Arc::new(Float64Array::from_iter_values(loads())),
@@ -206,10 +222,28 @@ impl SkewOfTable {
     }
 }
 
+/// Keys, given column by column, as texts; a single NULL stays one.
+fn shown(keys: &[ArrayRef], rows: usize) -> Result<StringArray> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns = keys.iter();
+    let columns = columns.map(|column| ArrayFormatter::try_new(column, &options));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let key = |row: usize| match keys {
+        [key] if key.is_null(row) => Ok(None),
+        _ => {
+            let values = columns
+                .iter()
+                .map(|column| column.value(row).try_to_string());
+            Ok(Some(values.collect::<Result<Vec<_>, _>>()?.join(", ")))
+        }
+    };
+    (0..rows).map(key).collect()
+}
+
 /// A join of an input with itself.
 fn self_join(
     input: &Arc<dyn ExecutionPlan>,
-    key: PhysicalExprRef,
+    keys: &[PhysicalExprRef],
     time: PhysicalExprRef,
 ) -> Result<AsOfJoinExec> {
     let condition = MatchCondition {
@@ -218,11 +252,12 @@ fn self_join(
         right: time,
     };
     let mut spec = AsOfSpec::new(AsOfJoinType::Inner, condition);
-    spec.on = vec![AsOfKey {
-        left: Arc::clone(&key),
-        right: key,
+    let key = |key: &PhysicalExprRef| AsOfKey {
+        left: Arc::clone(key),
+        right: Arc::clone(key),
         null_equals_null: true,
-    }];
+    };
+    spec.on = keys.iter().map(key).collect();
     let inputs = (Arc::clone(input), Arc::clone(input));
     AsOfJoinExec::try_new(inputs.0, inputs.1, spec, AsOfStrategy::SortMerge)
 }

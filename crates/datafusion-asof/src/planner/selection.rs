@@ -41,12 +41,11 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let known = Known::of(join, config, joins)?;
             let chosen = match (select(&known), join.skew()) {
                 ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
-                    join.salted_by_skew(skew, reason)?
+                    join.salted_by_skew(skew, known.partitions_fit(), reason)?
                 }
-                ((strategy, reason), _) => {
-                    let join = join.with_strategy(strategy, reason)?.with_skew(None);
-                    join.with_right_cut(config)?
-                }
+                ((strategy, reason), _) => join
+                    .with_strategy(strategy, reason)?
+                    .with_right_cut(config)?,
             };
             Ok(Transformed::yes(Arc::new(chosen) as _))
         })
@@ -68,7 +67,7 @@ pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -
     let known = Known::of(join, config, 1)?;
     let asked_for = match options.strategy {
         StrategyOption::TimeSalted => true,
-        StrategyOption::Auto => select(&known).0 == AsOfStrategy::SortMerge,
+        StrategyOption::Auto => known.partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
         _ => false,
     };
     Ok(asked_for && known.may_salt())
@@ -102,8 +101,8 @@ struct Known {
     joins: usize,
     left: Size,
     right: Size,
-    /// Tasks that read the right at a time.
-    tasks: usize,
+    /// Partitions that an exchange makes, and tasks that read the right at a time.
+    partitions: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
@@ -132,7 +131,7 @@ impl Known {
             joins,
             left: size_of_side(join.left())?,
             right: size_of_side(join.right())?,
-            tasks: config.execution.target_partitions,
+            partitions: config.execution.target_partitions.max(1),
             right_in_order: join.right_in_time_order(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             allows_salt: join.allows(AsOfStrategy::TimeSalted),
@@ -143,6 +142,20 @@ impl Known {
             }),
             skew_threshold: options.skew_threshold,
         })
+    }
+
+    /// Whether each partition of a time-salted join may hold its right rows, indexed, and the
+    /// pool those of all of them: then nothing is sorted.
+    fn partitions_fit(&self) -> bool {
+        let within = |bytes: Option<usize>, limit: Option<usize>| match (bytes, limit) {
+            (_, None) => true,
+            (bytes, Some(limit)) => bytes.is_some_and(|bytes| bytes <= limit),
+        };
+        let of_each = self
+            .right
+            .bytes
+            .map(|bytes| bytes.div_ceil(self.partitions));
+        within(of_each, self.threshold) && within(self.right.bytes, self.share())
     }
 
     /// What a right side carries is known at its end.
@@ -166,7 +179,7 @@ impl Known {
         const CANDIDATE: usize = 44;
         const CHOICE: usize = 8;
         let left = self.left.rows?;
-        let candidates = left.saturating_mul(self.tasks);
+        let candidates = left.saturating_mul(self.partitions);
         let kept = candidates.min(self.right.rows.unwrap_or(usize::MAX));
         let kept = kept.saturating_mul(2 * self.right.row);
         let candidates = candidates.saturating_mul(CANDIDATE);

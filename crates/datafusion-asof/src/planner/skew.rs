@@ -1,8 +1,9 @@
 //! What is known of a join's skew, found out where it matters.
 //!
 //! A sample costs a little, so it is taken only where a time-salted join comes into question:
-//! where it is asked for, or where neither side can be broadcast. Without a sample, statistics
-//! tell whether one key is all there is, and from when to when.
+//! where it is asked for, or where neither side can be broadcast. Statistics come first where they
+//! tell the key of each of several files, as of Hive partitions; without a sample they tell whether
+//! one key is all there is, and from when to when.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +13,12 @@ use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 
 use super::sample::{Sample, sample};
 use super::selection::{comes_into_question, shown_bytes};
-use super::stated::stated;
+use super::stated::{Stated, stated};
 use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, SampledSide, Skew, SkewLimits};
 use crate::spec::AsOfSpec;
@@ -36,12 +38,13 @@ pub(super) async fn known_skew(
         return Ok(None);
     }
     let limits = limits(config, &options);
+    let stated = stated_skew(join, inputs, limits)?;
+    if let Some(Stating::EachFile(skew)) = stated {
+        return Ok(Some(skew));
+    }
     // What is wrong with an input will be found when the query runs, if it does.
     let sampled = sampled_skew(join, inputs, limits, &options, session).await;
-    match sampled.unwrap_or(None) {
-        Some(skew) => Ok(Some(skew)),
-        None => stated_skew(join, inputs, limits),
-    }
+    Ok(sampled.unwrap_or(None).or(stated.map(Stating::skew)))
 }
 
 /// What is cut under the options of a session.
@@ -53,20 +56,41 @@ pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimit
     }
 }
 
-/// The skew that statistics state.
-fn stated_skew(
+/// The skew that statistics state, and of what.
+pub(super) enum Stating {
+    /// Of each of several files, so that no sample would know better how much a key holds.
+    EachFile(Arc<Skew>),
+    AllTogether(Arc<Skew>),
+}
+
+impl Stating {
+    fn skew(self) -> Arc<Skew> {
+        match self {
+            Self::EachFile(skew) | Self::AllTogether(skew) => skew,
+        }
+    }
+}
+
+/// The skew that the statistics of the inputs state, if they say enough of one of them.
+pub(super) fn stated_skew(
     join: &AsOfJoinExec,
     [left, right]: [&Arc<dyn ExecutionPlan>; 2],
     limits: SkewLimits,
-) -> Result<Option<Arc<Skew>>> {
+) -> Result<Option<Stating>> {
     let (of_left, of_right) = expressions(join.spec());
     let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
-    if sides.iter().all(|side| side.time.is_empty()) {
+    let says_enough = |stated: &Stated| !stated.side.time.is_empty();
+    if !sides.iter().any(says_enough) {
         return Ok(None);
     }
     let source = "statistics".to_owned();
-    let skew = join.skew_of(limits, [&sides[0], &sides[1]], source)?;
-    Ok(Some(Arc::new(skew)))
+    let skew = join.skew_of(limits, [&sides[0].side, &sides[1].side], source)?;
+    let skew = Arc::new(skew);
+    let each_file = sides.iter().all(says_enough) && sides.iter().any(|side| side.files > 1);
+    Ok(Some(match each_file {
+        true => Stating::EachFile(skew),
+        false => Stating::AllTogether(skew),
+    }))
 }
 
 /// The skew that samples of the inputs show; `None` for inputs that are not sampled.
@@ -95,7 +119,11 @@ pub(super) async fn sampled_skew(
         shown_bytes(of_left.bytes + of_right.bytes),
         started.elapsed().as_millis()
     );
-    let sides = [sampled_side(of_left, left)?, sampled_side(of_right, right)?];
+    let time = &join.spec().match_condition;
+    let sides = [
+        sampled_side(of_left, left, &time.left)?,
+        sampled_side(of_right, right, &time.right)?,
+    ];
     let (Some(of_left), Some(of_right)) = (&sides[0], &sides[1]) else {
         return Ok(None);
     };
@@ -114,9 +142,17 @@ fn expressions(spec: &AsOfSpec<PhysicalExprRef>) -> (Vec<&PhysicalExprRef>, Vec<
     )
 }
 
-fn sampled_side(sample: Sample, input: &Arc<dyn ExecutionPlan>) -> Result<Option<SampledSide>> {
+fn sampled_side(
+    sample: Sample,
+    input: &Arc<dyn ExecutionPlan>,
+    time: &PhysicalExprRef,
+) -> Result<Option<SampledSide>> {
     let statistics = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     let rows = statistics.num_rows.get_value().copied();
+    let greatest = time.downcast_ref::<Column>().and_then(|time| {
+        let time = statistics.column_statistics.get(time.index())?;
+        time.max_value.get_value()?.to_array().ok()
+    });
     let Sample {
         mut columns,
         blocks,
@@ -128,6 +164,7 @@ fn sampled_side(sample: Sample, input: &Arc<dyn ExecutionPlan>) -> Result<Option
         keys: columns,
         time,
         blocks,
+        greatest,
         stands_for: rows.unwrap_or(0).max(sampled) as f64,
     }))
 }

@@ -1,84 +1,166 @@
 //! What statistics say of the keys and times of an input, put as a sample.
 //!
-//! A key of which the least value is the greatest is the only one; times are taken to be even
-//! between their ends. That is no more than a guess where statistics are inexact, and need not be
-//! more: it decides how evenly partitions are filled, and nothing else.
+//! They are read file by file where every file has them, else for the input as a whole. A key of
+//! which the least value is the greatest is the only one of its file, as a Hive partition column
+//! always is; then the rows of the files tell exactly how much each key holds. Times are taken to
+//! be even between their ends. That is no more than a guess, and need not be more: it decides how
+//! evenly partitions are filled, and nothing else.
+//!
+//! # What says nothing
+//!
+//! * Distinct counts. With fewer keys than partitions some key holds more than its share, but to
+//!   cut it, its value has to be known.
+//! * The least and the greatest of several keys: not how much each holds.
+//! * Sizes of files without statistics (CSV, JSON): how much a partition value holds, but not
+//!   from when to when, without which nothing can be cut.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, new_empty_array,
 };
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{cast, concat};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{ColumnStatistics, Result, Statistics};
+use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_expr::PhysicalExprRef;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 use datafusion::scalar::ScalarValue;
 
-use crate::exec::SampledSide;
+use crate::exec::{SampledSide, file_scan};
 
 /// Times between the ends: ranges are cut at some of them.
 const TIMES: usize = 1024;
+/// At least so many times for each file on average, so that shares of rows are met by numbers of
+/// times.
+const TIMES_OF_FILE: usize = 4;
 
-/// The side as its statistics have it, without rows if they say too little; `exprs` are its keys
-/// and its as-of value.
-pub(super) fn stated(
-    input: &Arc<dyn ExecutionPlan>,
-    exprs: &[&PhysicalExprRef],
-) -> Result<SampledSide> {
-    let statistics = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
+/// A side as its statistics have it.
+pub(super) struct Stated {
+    /// Without rows if they say too little.
+    pub side: SampledSide,
+    /// How many files they are the statistics of.
+    pub files: usize,
+}
+
+/// What the statistics of an input say; `exprs` are its keys and its as-of value.
+pub(super) fn stated(input: &Arc<dyn ExecutionPlan>, exprs: &[&PhysicalExprRef]) -> Result<Stated> {
+    let whole = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     let schema = input.schema();
     let types = exprs.iter().map(|expr| expr.data_type(&schema));
     let types = types.collect::<Result<Vec<_>>>()?;
-    let columns = columns(exprs, &statistics);
+    let by_file = match file_scan(input) {
+        Some(files) => statistics_by_file(files)?,
+        None => None,
+    };
+    let parts = by_file.unwrap_or_else(|| vec![Statistics::clone(&whole)]);
+    let columns = columns(exprs, &parts);
     let columns = columns.unwrap_or_else(|| types.iter().map(new_empty_array).collect());
     let (time, keys) = match columns.split_last() {
         Some((time, keys)) => (Arc::clone(time), keys.to_vec()),
         None => (new_empty_array(&DataType::Null), vec![]),
     };
-    let rows = statistics.num_rows.get_value().copied().unwrap_or(0);
-    Ok(SampledSide {
+    let side = SampledSide {
         blocks: vec![time.len()],
-        stands_for: rows as f64,
+        stands_for: rows_of(&whole).unwrap_or(0) as f64,
         keys,
         time,
+        greatest: None,
+    };
+    Ok(Stated {
+        side,
+        files: parts.len(),
     })
 }
 
-fn columns(exprs: &[&PhysicalExprRef], statistics: &Statistics) -> Option<Vec<ArrayRef>> {
+/// The statistics of each file as the scan gives it; `None` if some file has none.
+fn statistics_by_file(files: &FileScanConfig) -> Result<Option<Vec<Statistics>>> {
+    let schema = files.projected_schema()?;
+    let projection = files.file_source().projection();
+    let all = files.file_groups.iter().flat_map(|group| group.files());
+    // A file that is read in ranges has one that begins with it.
+    let all = all.filter(|file| file.range.as_ref().is_none_or(|range| range.start == 0));
+    let of_file = all.map(|file| match (&file.statistics, projection) {
+        (Some(statistics), Some(projection)) => {
+            let statistics = Statistics::clone(statistics);
+            projection.project_statistics(statistics, &schema).map(Some)
+        }
+        (statistics, _) => Ok(statistics.as_deref().cloned()),
+    });
+    of_file.collect()
+}
+
+fn rows_of(statistics: &Statistics) -> Option<usize> {
+    statistics.num_rows.get_value().copied()
+}
+
+/// The columns of all parts, each with as many rows as are its share; `None` if of some part too
+/// little is known.
+fn columns(exprs: &[&PhysicalExprRef], parts: &[Statistics]) -> Option<Vec<ArrayRef>> {
+    let rows = parts.iter().map(rows_of).collect::<Option<Vec<_>>>();
+    // Of one part it does not matter how many rows it has.
+    let rows = match parts {
+        [_] => vec![1],
+        _ => rows?,
+    };
+    let all: usize = rows.iter().sum();
+    let times = TIMES.max(TIMES_OF_FILE * parts.len());
+    let parts = parts.iter().zip(rows).filter(|(_, rows)| *rows > 0);
+    let parts = parts.map(|(part, rows)| {
+        let share = rows as f64 / all as f64;
+        columns_of_part(exprs, part, (share * times as f64).ceil() as usize)
+    });
+    let parts = parts.collect::<Option<Vec<_>>>()?;
+    let column = |column: usize| {
+        let parts: Vec<&dyn Array> = parts.iter().map(|part| part[column].as_ref()).collect();
+        concat(&parts).ok()
+    };
+    match parts.is_empty() {
+        true => None,
+        false => (0..exprs.len()).map(column).collect(),
+    }
+}
+
+/// So many rows of one part.
+fn columns_of_part(
+    exprs: &[&PhysicalExprRef],
+    statistics: &Statistics,
+    rows: usize,
+) -> Option<Vec<ArrayRef>> {
     let (time, keys) = exprs.split_last()?;
     let column = |expr: &PhysicalExprRef| {
         let column = expr.downcast_ref::<Column>()?;
         statistics.column_statistics.get(column.index())
     };
-    let time = times(column(time)?)?;
     let constant = |key: &&PhysicalExprRef| {
         let key = column(key)?;
         let (least, greatest) = (key.min_value.get_value()?, key.max_value.get_value()?);
         let is_constant = least == greatest && !least.is_null();
-        is_constant.then(|| least.to_array_of_size(time.len()).ok())?
+        is_constant.then(|| least.to_array_of_size(rows).ok())?
     };
-    let columns = keys.iter().map(constant).chain([Some(Arc::clone(&time))]);
-    columns.collect()
+    let time = match time.downcast_ref::<Literal>() {
+        Some(time) => time.value().to_array_of_size(rows).ok(),
+        None => times(column(time)?, rows),
+    };
+    keys.iter().map(constant).chain([time]).collect()
 }
 
 /// Times evenly between the least and the greatest.
-fn times(time: &ColumnStatistics) -> Option<ArrayRef> {
+fn times(time: &ColumnStatistics, rows: usize) -> Option<ArrayRef> {
     let ends = [time.min_value.get_value()?, time.max_value.get_value()?];
     let ends = ScalarValue::iter_to_array(ends.into_iter().cloned()).ok()?;
     if ends.null_count() > 0 {
         return None;
     }
-    let share = |number: usize| number as f64 / (TIMES - 1) as f64;
+    let share = |number: usize| number as f64 / rows.saturating_sub(1).max(1) as f64;
     let times: ArrayRef = match ends.data_type().is_floating() {
         true => {
             let ends = cast(&ends, &DataType::Float64).ok()?;
             let ends = ends.as_primitive::<Float64Type>();
             let (least, greatest) = (ends.value(0), ends.value(1));
             let at = |number| least + (greatest - least) * share(number);
-            Arc::new(Float64Array::from_iter_values((0..TIMES).map(at)))
+            Arc::new(Float64Array::from_iter_values((0..rows).map(at)))
         }
         false => {
             let ends = cast(&ends, &DataType::Int64).ok()?;
@@ -86,7 +168,7 @@ fn times(time: &ColumnStatistics) -> Option<ArrayRef> {
             let (least, greatest) = (ends.value(0), ends.value(1));
             let span = greatest.wrapping_sub(least).cast_unsigned() as f64;
             let at = |number| least.wrapping_add_unsigned((span * share(number)) as u64);
-            Arc::new(Int64Array::from_iter_values((0..TIMES).map(at)))
+            Arc::new(Int64Array::from_iter_values((0..rows).map(at)))
         }
     };
     cast(&times, ends.data_type()).ok()

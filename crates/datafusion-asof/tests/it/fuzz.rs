@@ -104,30 +104,38 @@ struct Tally {
     answer_rows: AtomicUsize,
     /// Sort-merge joins of two tables with rows in which no sort was needed.
     merged_unsorted: AtomicUsize,
+    /// Time-salted joins of two tables with rows whose sides were sorted to be merged.
+    salted_merges: AtomicUsize,
 }
 
 impl Tally {
     fn add(&self, case: &Case, setup: Setup, seen: Seen) {
         self.answer_rows.fetch_add(seen.rows, Ordering::Relaxed);
-        if setup.strategy == AsOfStrategy::SortMerge
-            && seen.sorts == 0
-            && case.op != Op::Nearest
+        let merges = case.op != Op::Nearest
             && case.filter.is_none()
             && case.left.rows() > 1
-            && case.right.rows() > 1
-        {
-            self.merged_unsorted.fetch_add(1, Ordering::Relaxed);
-        }
+            && case.right.rows() > 1;
+        let counter = match (setup.strategy, seen.sorts) {
+            (AsOfStrategy::SortMerge, 0) => &self.merged_unsorted,
+            (AsOfStrategy::TimeSalted, 1..) => &self.salted_merges,
+            _ => return,
+        };
+        counter.fetch_add(usize::from(merges), Ordering::Relaxed);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fuzz() {
     let cases = setting("ASOF_FUZZ_CASES", 2_000);
-    let merged = run(Path::Operator, cases).await;
+    let tally = run(Path::Operator, cases).await;
+    let met = |counter: &AtomicUsize| counter.load(Ordering::Relaxed) > 0 || cases < 500;
     assert!(
-        merged > 0 || cases < 500,
+        met(&tally.merged_unsorted),
         "no case took declared order as it is: the generator misses that path"
+    );
+    assert!(
+        met(&tally.salted_merges),
+        "no case merged the sides of a time-salted join: the generator misses that path"
     );
 }
 
@@ -136,8 +144,8 @@ async fn sql_fuzz() {
     run(Path::Sql, setting("ASOF_SQL_FUZZ_CASES", 1_000)).await;
 }
 
-/// Tries cases; how many were merged in the order that their tables declare.
-async fn run(path: Path, cases: u64) -> usize {
+/// Tries cases and counts what they met.
+async fn run(path: Path, cases: u64) -> Arc<Tally> {
     let first = setting("ASOF_FUZZ_SEED", 1);
     let started = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
@@ -193,12 +201,13 @@ async fn run(path: Path, cases: u64) -> usize {
 
     let seconds = started.elapsed().as_secs_f64();
     let merged = tally.merged_unsorted.load(Ordering::Relaxed);
+    let salted = tally.salted_merges.load(Ordering::Relaxed);
     println!(
-        "{path:?}: {cases} cases from seed {first} in {seconds:.1} s ({:.0} per second): {} rows, {merged} merges without a sort",
+        "{path:?}: {cases} cases from seed {first} in {seconds:.1} s ({:.0} per second): {} rows, {merged} merges without a sort, {salted} of salted rows",
         cases as f64 / seconds,
         tally.answer_rows.load(Ordering::Relaxed),
     );
-    merged
+    tally
 }
 
 /// Shows each failure as small as it can be made.

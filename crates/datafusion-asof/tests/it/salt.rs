@@ -25,6 +25,7 @@ pub(crate) fn salt(case: &Case) -> TimeSalt {
     TimeSalt {
         partitions: *dice.pick(&[1, 2, 3, 8, 20]),
         hot_keys,
+        indexed: dice.percent(50),
     }
 }
 

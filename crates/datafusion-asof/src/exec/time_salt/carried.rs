@@ -1,18 +1,18 @@
 //! The right rows of one partition on their way to the exchange, and those to be carried.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
 use datafusion::arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, UInt64Type};
+use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 
 use super::plan::SaltPlan;
+use crate::exec::copies::{row_width, without_rest};
 use crate::exec::matching::{Matching, RightInputs};
 use crate::kernel::carry::{Carried, Carry, CarryBatch, CarrySpec};
+use crate::kernel::domain::Times;
 use crate::kernel::ordinals::{NULL_KEY, REFUSED, refuse};
 use crate::kernel::time_cut::UNCUT;
 use crate::spec::Side;
@@ -85,7 +85,7 @@ impl CarriedRows {
         &mut self,
         batch: &RecordBatch,
         inputs: &RightInputs,
-        times: &crate::kernel::domain::Times,
+        times: &Times,
         ranges: &[u32],
     ) -> Result<()> {
         let place = batch.columns().last();
@@ -105,20 +105,39 @@ impl CarriedRows {
         if rows.is_empty() {
             return Ok(());
         }
+        self.take_memory(rows.len() * row_width(batch))?;
         let copy = take_record_batch(batch, &UInt32Array::from(rows))?;
-        self.batches.push(on_its_own(&copy)?);
+        self.keep(copy)?;
         if self.batches.len() >= FEW_BATCHES {
             let live = self.carry.live();
             let indices = live
                 .iter()
                 .map(|row| (row.batch as usize, row.row as usize));
-            let together = self.interleave(&indices.collect::<Vec<_>>())?;
-            self.batches = vec![on_its_own(&together)?];
+            let indices = indices.collect::<Vec<_>>();
+            let widths = self.batches.iter().map(row_width);
+            self.take_memory(live.len() * widths.max().unwrap_or(0))?;
+            let together = self.interleave(&indices)?;
+            self.batches.clear();
+            self.keep(together)?;
             self.carry.gathered(&live, 0);
         }
+        self.take_memory(0)
+    }
+
+    /// Takes the memory of what is held, and of so much more.
+    fn take_memory(&self, more: usize) -> Result<()> {
         let held = self.batches.iter().map(get_record_batch_memory_size);
-        self.reservation
-            .try_resize(self.carry.size() + held.sum::<usize>())
+        let held = self.carry.size() + held.sum::<usize>();
+        self.reservation.try_resize(held + more)
+    }
+
+    /// Keeps copied rows without the buffers that their views were taken from.
+    fn keep(&mut self, copy: RecordBatch) -> Result<()> {
+        let columns = copy.columns().iter().cloned().map(without_rest);
+        let columns = columns.collect::<Result<_>>()?;
+        self.batches
+            .push(RecordBatch::try_new(copy.schema(), columns)?);
+        Ok(())
     }
 
     /// The rows to be sent when the input has ended.
@@ -142,17 +161,4 @@ impl CarriedRows {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         Ok(interleave_record_batch(&batches, indices)?)
     }
-}
-
-/// The batch without the buffers of the one that its views were taken from.
-fn on_its_own(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
-            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-            _ => Arc::clone(column),
-        });
-    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
 }

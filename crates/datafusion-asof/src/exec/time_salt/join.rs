@@ -21,15 +21,20 @@ impl AsOfJoinExec {
     /// that are not of the join's types.
     pub fn time_salted(&self, salt: &TimeSalt, reason: impl Into<Arc<str>>) -> Result<Self> {
         let plan = SaltPlan::of(salt, self.matching())?;
-        self.salted_by(&Arc::new(plan), reason.into())
+        self.salted_by(&Arc::new(plan), salt.indexed, reason.into())
     }
 
-    /// The same join, cut as its skew says.
-    pub(crate) fn salted_by_skew(&self, skew: &Skew, reason: impl Into<Arc<str>>) -> Result<Self> {
-        self.salted_by(&skew.plan, reason.into())
+    /// The same join, cut as its skew says; see [`TimeSalt::indexed`].
+    pub(crate) fn salted_by_skew(
+        &self,
+        skew: &Skew,
+        indexed: bool,
+        reason: impl Into<Arc<str>>,
+    ) -> Result<Self> {
+        self.salted_by(&skew.plan, indexed, reason.into())
     }
 
-    fn salted_by(&self, plan: &Arc<SaltPlan>, reason: Arc<str>) -> Result<Self> {
+    fn salted_by(&self, plan: &Arc<SaltPlan>, indexed: bool, reason: Arc<str>) -> Result<Self> {
         if !self.allows(AsOfStrategy::TimeSalted) {
             return plan_err!("this ASOF JOIN cannot be executed as time_salted");
         }
@@ -38,7 +43,9 @@ impl AsOfJoinExec {
         let left = TimeSaltExec::try_new(left, Side::Left, matching, plan)?;
         let right = TimeSaltExec::try_new(right, Side::Right, matching, plan)?;
         let inputs = (Arc::new(left) as _, Arc::new(right) as _);
-        self.executed_as(inputs, AsOfStrategy::TimeSalted, reason)
+        let mut join = self.executed_as(inputs, AsOfStrategy::TimeSalted, reason)?;
+        join.indexes_partitions = indexed;
+        Ok(join)
     }
 
     /// The inputs without their salt.

@@ -26,6 +26,9 @@ pub struct TimeSalt {
     pub partitions: usize,
     /// Keys that are cut into ranges of time; rows of other keys stay together, key by key.
     pub hot_keys: Vec<HotKey>,
+    /// Whether partitions hold their right rows in memory, indexed, instead of having both sides
+    /// sorted: quicker where they fit.
+    pub indexed: bool,
 }
 
 /// A key and where its ranges of time begin.

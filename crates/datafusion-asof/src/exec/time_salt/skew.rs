@@ -38,6 +38,9 @@ impl Display for Skew {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, source, .. } = self;
         match load {
+            load if *load > 0.0 && self.keys.is_empty() => {
+                write!(f, "without a key all is one partition's by {source}")
+            }
             load if *load > 0.0 => write!(f, "one key holds {load:.1} partitions by {source}"),
             _ => write!(f, "no key holds much by {source}"),
         }

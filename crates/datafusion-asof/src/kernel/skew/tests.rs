@@ -13,6 +13,7 @@ fn side(keys: &[Option<&str>], times: &[Option<i64>], stands_for: f64) -> Sample
         time: Arc::new(Int64Array::from(times.to_vec())),
         blocks: vec![times.len()],
         stands_for,
+        greatest: None,
     }
 }
 
@@ -113,6 +114,7 @@ fn without_a_key_all_rows_have_one() {
         keys: vec![],
         blocks: vec![times.len()],
         stands_for: times.len() as f64,
+        greatest: None,
         time: Arc::new(Float64Array::from(times)),
     };
     let sides = [side(vec![0.5, f64::NAN, 1.5]), side(vec![])];
@@ -135,5 +137,12 @@ fn blocks_in_order_stand_for_the_time_up_to_the_next() {
         cut(&left),
         numbers(&[1, 100, 101]),
         "in no order: as they are"
+    );
+    left.time = Arc::new(Int64Array::from(vec![0, 1, 100, 101]));
+    left.greatest = Some(Arc::new(Int64Array::from(vec![299])));
+    assert_eq!(
+        cut(&left),
+        numbers(&[50, 100, 200]),
+        "the last block up to the greatest time"
     );
 }

@@ -18,7 +18,7 @@ fn known() -> Known {
         joins: 1,
         left: side,
         right: side,
-        tasks: 4,
+        partitions: 4,
         right_in_order: false,
         allows_left: false,
         allows_salt: true,
@@ -230,7 +230,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         ),
         (
             Known {
-                tasks: 16,
+                partitions: 16,
                 ..known.clone()
             },
             SortMerge,
@@ -296,4 +296,23 @@ fn an_endless_side_is_not_indexed() {
     for (known, expected, reason) in table {
         assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
     }
+}
+
+#[test]
+fn what_partitions_hold_indexed() {
+    let fits = |bytes, threshold, pool| {
+        let known = Known {
+            threshold,
+            pool,
+            ..with_right(bytes)
+        };
+        known.partitions_fit()
+    };
+    // Of four partitions each holds a quarter; of the pool all of them have a half.
+    assert!(fits(Some(4 * MB), Some(MB), None));
+    assert!(!fits(Some(4 * MB + 1), Some(MB), None));
+    assert!(fits(Some(4 * MB), Some(MB), Some(8 * MB)));
+    assert!(!fits(Some(4 * MB), Some(MB), Some(8 * MB - 1)));
+    assert!(fits(None, None, None));
+    assert!(!fits(None, Some(MB), None) && !fits(None, None, Some(MB)));
 }

@@ -1,0 +1,112 @@
+//! Time-salted joins beside others: hot keys of several shares, several numbers of partitions.
+//!
+//! `asof-bench-skew DIR [--scale F] [--repetitions N]` writes the tables to DIR if they are not there
+//! and prints a table in Markdown. Times are medians of N runs (3), one more before them not counted.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use benches::parquet;
+use benches::skew::{HOT_PERCENT, Measured, PARTITIONS, STRATEGIES, Setting, agree, measure};
+use benches::workload::Workload;
+use mimalloc::MiMalloc;
+
+// As the shell has it.
+#[global_allocator]
+static GLOBAL: MiMalloc = MiMalloc;
+
+struct Options {
+    directory: String,
+    scale: f64,
+    repetitions: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = options(std::env::args().skip(1))?;
+    println!(
+        "| hot, % | partitions | strategy | largest / mean | carried, % | matched by carried | seconds |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut wrong = 0;
+    for hot in HOT_PERCENT {
+        let name = format!("skew_{hot}");
+        let workload = Workload::named(&name, options.scale)?;
+        let directory = format!("{}/{name}-{}", options.directory, options.scale);
+        let directory = Path::new(&directory);
+        write(directory, &workload)?;
+        for partitions in PARTITIONS {
+            let mut answer: Option<Vec<f64>> = None;
+            for strategy in STRATEGIES {
+                let setting = Setting {
+                    strategy,
+                    partitions,
+                };
+                let mut runs = vec![];
+                for _ in 0..=options.repetitions {
+                    runs.push(measure(directory, &workload, setting).await?);
+                }
+                let mut seconds: Vec<f64> = runs.iter().skip(1).map(|run| run.seconds).collect();
+                seconds.sort_by(f64::total_cmp);
+                let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+                let expected = answer.get_or_insert_with(|| runs[0].answer.clone());
+                let is_wrong = runs.iter().any(|run| !agree(&run.answer, expected));
+                wrong += usize::from(is_wrong);
+                let mark = if is_wrong { " **WRONG**" } else { "" };
+                println!(
+                    "| {hot} | {partitions} | {}{mark} | {median:.3} |",
+                    shown(strategy, &runs[0])
+                );
+            }
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        _ => Err(format!("{wrong} answers differ from those of {}", STRATEGIES[0]).into()),
+    }
+}
+
+fn shown(asked: &str, run: &Measured) -> String {
+    let strategy = match asked {
+        "auto" => format!("auto: {}", run.strategy),
+        _ => run.strategy.to_string(),
+    };
+    let balance = run.balance.map_or("-".to_owned(), |of| format!("{of:.2}"));
+    let carried = 100.0 * run.carried;
+    format!(
+        "{strategy} | {balance} | {carried:.4} | {}",
+        run.matched_by_carried
+    )
+}
+
+/// Writes the tables, unless all of them were written before.
+fn write(directory: &Path, workload: &Workload) -> Result<(), Box<dyn Error>> {
+    let written = directory.join("written");
+    if written.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    for table in workload.tables() {
+        parquet::write(&directory.join(format!("{}.parquet", table.name)), table)?;
+    }
+    Ok(fs::write(written, "")?)
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
+    const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N]";
+    let mut options = Options {
+        directory: args.next().ok_or(USAGE)?,
+        scale: 1.0,
+        repetitions: 3,
+    };
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or(USAGE)?;
+        match flag.as_str() {
+            "--scale" => options.scale = value.parse()?,
+            "--repetitions" => options.repetitions = value.parse::<usize>()?.max(1),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(options)
+}
