@@ -43,7 +43,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::pinned_source::{file_scan, pinned};
+use super::pinned_source::{file_scan, pinned, place_of};
 
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
@@ -162,8 +162,7 @@ impl RowPlaceExec {
         };
         let start = |partition: usize| {
             let first = files.file_groups.get(partition)?.files().first()?;
-            let offset = first.range.as_ref().map_or(0, |range| range.start);
-            Some((first.object_meta.location.clone(), offset, partition))
+            Some((place_of(first), partition))
         };
         let own = start(partition);
         (0..files.file_groups.len())
