@@ -43,6 +43,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::filter_names::is_alone;
 use super::pinned_source::{file_scan, pinned, place_of};
 
 const PLACE: &str = "__asof_place";
@@ -261,7 +262,10 @@ impl ExecutionPlan for RowPlaceExec {
         parent_filters: Vec<PhysicalExprRef>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let of_input = (0..self.input.schema().fields().len()).collect();
+        let schema = self.input.schema();
+        let of_input = (0..schema.fields().len())
+            .filter(|column| is_alone(&schema, *column))
+            .collect();
         let input = ChildFilterDescription::from_child_with_allowed_indices(
             &parent_filters,
             of_input,
