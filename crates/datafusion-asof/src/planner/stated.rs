@@ -32,7 +32,12 @@ pub(super) fn stated(
     let schema = input.schema();
     let types = exprs.iter().map(|expr| expr.data_type(&schema));
     let types = types.collect::<Result<Vec<_>>>()?;
-    let columns = columns(exprs, &statistics);
+    // Statistics of a dictionary are values without one.
+    let typed = |columns: Vec<ArrayRef>| {
+        let columns = columns.iter().zip(&types);
+        columns.map(|(column, to)| cast(column, to).ok()).collect()
+    };
+    let columns: Option<Vec<_>> = columns(exprs, &statistics).and_then(typed);
     let columns = columns.unwrap_or_else(|| types.iter().map(new_empty_array).collect());
     let (time, keys) = match columns.split_last() {
         Some((time, keys)) => (Arc::clone(time), keys.to_vec()),
