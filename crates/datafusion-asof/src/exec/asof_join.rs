@@ -414,8 +414,11 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn maintains_input_order(&self) -> Vec<bool> {
         // A parent's order is translated as if the columns of the inputs came out one behind the
-        // other, and the salt does not.
-        let keeps_order = !self.matching.spec.join_type.keeps_unmatched_right()
+        // other, and the salt does not. And DataFusion takes a node that maintains order for
+        // one that keeps rows: the LIMIT of a sort that a merge of sorted partitions below makes
+        // needless goes to that merge (`replace_with_order_preserving_variants`). Joins that
+        // drop rows keep the left's order too, and declare it (`properties`).
+        let keeps_order = self.matching.spec.join_type == AsOfJoinType::Left
             && self.strategy != AsOfStrategy::TimeSalted;
         vec![keeps_order, false]
     }

@@ -3,7 +3,6 @@
 //! # Algorithm
 //!
 //! A broadcast has read one side whole before it reads the first row of the other. A row of
-//! A broadcast has read one side whole before it reads the first row of the other. A row of
 //! the other side can only match if it has one of the keys seen, and a time that the earliest
 //! or the latest time seen [reaches](reach). DataFusion carries this as a dynamic filter down
 //! to the scan, which leaves out files, row groups and pages that hold no such row. Nothing
@@ -14,6 +13,9 @@
 //! The right side is filtered by the left where the left is indexed; the left by the right
 //! where that is indexed, if left rows without a match do not come out. A merge reads both
 //! sides at a time, and what it reads of one tells nothing about the other.
+//!
+//! Neither this filter nor those of the plan above go where they would be taken for filters on
+//! other columns ([`filter_names`](super::filter_names)).
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -25,7 +27,10 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr, in_list, lit};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterPhysicalExpr, in_list, lit,
+};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExprRef, conjunction};
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
@@ -34,6 +39,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::asof_join::AsOfJoinExec;
 use super::columns::Source;
+use super::filter_names::{Pushdown, is_alone, keeps_meaning};
 use super::matching::Matching;
 use super::strategy::AsOfStrategy;
 use crate::kernel::index::SideIndex;
@@ -53,21 +59,29 @@ pub(super) fn filters_for_inputs(
     parent_filters: &[PhysicalExprRef],
     config: &ConfigOptions,
 ) -> Result<FilterDescription> {
-    let mut left = ChildFilterDescription::from_child_with_allowed_indices(
-        parent_filters,
-        filtered_left_columns(join),
-        join.left(),
-    )?;
+    let pushdown = Pushdown { phase, config };
+    let mut left = match join.spec().join_type.keeps_unmatched_right() {
+        // Not even a filter that reads no column: right rows come out whatever the left has.
+        true => ChildFilterDescription::all_unsupported(parent_filters),
+        false => ChildFilterDescription::from_child_with_allowed_indices(
+            parent_filters,
+            filtered_left_columns(join, parent_filters, pushdown)?,
+            join.left(),
+        )?,
+    };
     let mut right = ChildFilterDescription::all_unsupported(parent_filters);
     if phase == FilterPushdownPhase::Post
         && config.optimizer.enable_join_dynamic_filter_pushdown
         && join.dynamic_filter().is_none()
         && let Some(side) = filtered_side(join)
     {
-        let filter = dynamic_filter(join.matching(), side);
-        match side {
-            Side::Right => right = right.with_self_filter(filter),
-            _ => left = left.with_self_filter(filter),
+        let filter: PhysicalExprRef = dynamic_filter(join.matching(), side);
+        let (input, description) = match side {
+            Side::Right => (join.right(), &mut right),
+            _ => (join.left(), &mut left),
+        };
+        if keeps_meaning(&filter, input, pushdown)? {
+            *description = description.clone().with_self_filter(filter);
         }
     }
     let description = FilterDescription::new();
@@ -92,24 +106,30 @@ fn filtered_side(join: &AsOfJoinExec) -> Option<Side> {
     }
 }
 
-/// The columns of the output that are columns of the left input, alone of their name there, if
-/// what filters them here filters them there.
-fn filtered_left_columns(join: &AsOfJoinExec) -> HashSet<usize> {
-    if join.spec().join_type.keeps_unmatched_right() {
-        return HashSet::new();
-    }
-    let left = join.left().schema();
-    let alone = |column: usize| {
-        let name = left.field(column).name();
-        left.fields().iter().filter(|f| f.name() == name).count() == 1
-    };
+/// The columns of the output that some filter above reads and that are columns of the left
+/// input, of which what filters them here filters the same there.
+fn filtered_left_columns(
+    join: &AsOfJoinExec,
+    parent_filters: &[PhysicalExprRef],
+    pushdown: Pushdown<'_>,
+) -> Result<HashSet<usize>> {
     let columns = &join.matching().columns;
-    let of_left = columns.output.iter().enumerate();
-    let of_left = of_left.filter(|(_, source)| match source {
-        Source::Left(column) => alone(columns.left[*column]),
-        Source::Right(_) => false,
-    });
-    of_left.map(|(column, _)| column).collect()
+    let read = parent_filters.iter().flat_map(collect_columns);
+    let read: HashSet<usize> = read.map(|column| column.index()).collect();
+    let mut filtered = HashSet::new();
+    for output in read {
+        // What comes as a filter on the first column of a name may have been one on another.
+        if let Some(Source::Left(kept)) = columns.output.get(output)
+            && is_alone(&columns.schema, output)
+        {
+            let name = columns.schema.field(output).name();
+            let column: PhysicalExprRef = Arc::new(Column::new(name, columns.left[*kept]));
+            if keeps_meaning(&column, join.left(), pushdown)? {
+                filtered.insert(output);
+            }
+        }
+    }
+    Ok(filtered)
 }
 
 /// A filter on rows of `side` that lets all of them pass until it is [told](tell) better.

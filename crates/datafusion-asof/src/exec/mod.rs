@@ -16,8 +16,8 @@
 //! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
 //! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
 //! tasks ([`parallel`]), once for all partitions ([`shared_build`]). What the side read first
-//! tells of the other goes down as a [`dynamic_filter`]. [`copies`] counts what kept rows hold, and
-//! copies those still needed out of batches of others.
+//! tells of the other goes down as a [`dynamic_filter`], where [`filter_names`] lets it.
+//! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
 //! [`row_place`] gives right rows the number that decides between equal times, [`time_salt`]
 //! spreads hot keys over partitions by time.
 
@@ -26,6 +26,7 @@ mod build_side;
 mod columns;
 mod copies;
 mod dynamic_filter;
+mod filter_names;
 mod gather;
 mod indexed;
 mod left_block;

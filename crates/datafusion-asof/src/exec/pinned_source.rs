@@ -4,6 +4,10 @@
 //! partitions of a file scan steal files from each other at run time. Neither matters to a
 //! query, but both matter to the place of a row in its input, so the sources of row places
 //! are pinned: files may be cut, since every cut knows where it begins, and nothing else.
+//!
+//! A partition has one place among the others, so its files must all come before or after theirs.
+//! Where partitions were made by another order, as `split_file_groups_by_statistics` does, the
+//! files are grouped anew.
 
 use std::any::Any;
 use std::fmt::{self, Formatter};
@@ -13,7 +17,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::projection::ProjectionExprs;
@@ -35,7 +39,11 @@ pub(crate) fn pinned(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionP
     if source_as::<PinnedSource>(scan).is_some() {
         return Some(Arc::clone(plan));
     }
-    let source = PinnedSource::over(Arc::clone(scan.data_source()));
+    let source = match source_as(scan).and_then(one_behind_the_other) {
+        Some(files) => Arc::new(files) as _,
+        None => Arc::clone(scan.data_source()),
+    };
+    let source = PinnedSource::over(source);
     Some(Arc::new(scan.clone().with_data_source(source)))
 }
 
@@ -84,6 +92,29 @@ pub(crate) fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig
         Some(pinned) => pinned.files(),
         None => source_as(scan),
     }
+}
+
+/// Where a file, or a cut of one, stands among those of its table.
+pub(super) fn place_of(file: &PartitionedFile) -> (&str, i64) {
+    let offset = file.range.as_ref().map_or(0, |range| range.start);
+    (file.path().as_ref(), offset)
+}
+
+/// The same files in as many partitions, none of which has files between those of another;
+/// `None` where they are so already.
+fn one_behind_the_other(scan: &FileScanConfig) -> Option<FileScanConfig> {
+    let files = scan.file_groups.iter().flat_map(FileGroup::files);
+    if scan.file_groups.len() == 1 || files.is_sorted_by_key(place_of) {
+        return None;
+    }
+    let files = scan.file_groups.iter().flat_map(FileGroup::files);
+    let mut files: Vec<PartitionedFile> = files.cloned().collect();
+    files.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
+    let groups = FileGroup::new(files).split_files(scan.file_groups.len());
+    let scan = FileScanConfigBuilder::from(scan.clone())
+        .with_file_groups(groups)
+        .with_output_partitioning(None);
+    Some(scan.build())
 }
 
 fn source_as<T: DataSource>(scan: &DataSourceExec) -> Option<&T> {

@@ -43,7 +43,8 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::pinned_source::{self, file_scan, pinned};
+use super::filter_names::is_alone;
+use super::pinned_source::{self, file_scan, pinned, place_of};
 
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
@@ -184,8 +185,7 @@ impl RowPlaceExec {
         };
         let start = |partition: usize| {
             let first = files.file_groups.get(partition)?.files().first()?;
-            let offset = first.range.as_ref().map_or(0, |range| range.start);
-            Some((first.object_meta.location.clone(), offset, partition))
+            Some((place_of(first), partition))
         };
         let own = start(partition);
         (0..files.file_groups.len())
@@ -284,7 +284,10 @@ impl ExecutionPlan for RowPlaceExec {
         parent_filters: Vec<PhysicalExprRef>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let of_input = (0..self.input.schema().fields().len()).collect();
+        let schema = self.input.schema();
+        let of_input = (0..schema.fields().len())
+            .filter(|column| is_alone(&schema, *column))
+            .collect();
         let input = ChildFilterDescription::from_child_with_allowed_indices(
             &parent_filters,
             of_input,

@@ -31,22 +31,32 @@ impl Operand<'_> {
 }
 
 /// Casts a pair of keys to a common type, if they have none.
+///
+/// Floats leave their dictionaries: DataFusion compares and hashes the values of those as they
+/// are, which tells zeros, and NaNs, of different sign apart.
 pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<()> {
     let types = (left.data_type()?, right.data_type()?);
-    if types.0 == types.1 {
-        return Ok(());
-    }
-    match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types() {
-        Ok((to_left, to_right)) if to_left == to_right => {
-            left.cast(&to_left)?;
-            right.cast(&to_right)
+    let common = match types.0 == types.1 {
+        true => types.0,
+        false => {
+            match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types() {
+                Ok((to_left, to_right)) if to_left == to_right => to_left,
+                _ => {
+                    return plan_err!(
+                        "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
+                        types.0,
+                        types.1
+                    );
+                }
+            }
         }
-        _ => plan_err!(
-            "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
-            types.0,
-            types.1
-        ),
-    }
+    };
+    let common = match plain(&common) {
+        float if float.is_floating() => float,
+        _ => &common,
+    };
+    left.cast(common)?;
+    right.cast(common)
 }
 
 /// Casts as-of values of both sides to types that the kernel compares exactly, if theirs are none.

@@ -47,7 +47,7 @@ impl OptimizerRule for AsOfPushDownLimit {
         }
         let left = LogicalPlan::Limit(Limit {
             skip: None,
-            fetch: Some(Box::new(lit(rows as i64))),
+            fetch: Some(Box::new(lit(rows))),
             input: Arc::clone(join.left()),
         });
         let inputs = vec![left, join.right().as_ref().clone()];
@@ -63,7 +63,7 @@ impl OptimizerRule for AsOfPushDownLimit {
 }
 
 /// An as-of join directly below a limit, and how many of its rows are wanted.
-fn limited_join(plan: &LogicalPlan) -> Result<Option<(&Limit, &AsOfJoinNode, usize)>> {
+fn limited_join(plan: &LogicalPlan) -> Result<Option<(&Limit, &AsOfJoinNode, i64)>> {
     let LogicalPlan::Limit(limit) = plan else {
         return Ok(None);
     };
@@ -76,21 +76,25 @@ fn limited_join(plan: &LogicalPlan) -> Result<Option<(&Limit, &AsOfJoinNode, usi
         .map(|(join, rows)| (limit, join, rows)))
 }
 
-/// Rows that a limit takes of its input.
-fn wanted(limit: &Limit) -> Result<Option<usize>> {
+/// Rows that a limit takes of its input, if a limit can say so many.
+fn wanted(limit: &Limit) -> Result<Option<i64>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
-        (SkipType::Literal(skip), FetchType::Literal(Some(fetch))) => Ok(skip.checked_add(fetch)),
+        (SkipType::Literal(skip), FetchType::Literal(Some(fetch))) => {
+            let rows = skip.checked_add(fetch);
+            Ok(rows.and_then(|rows| i64::try_from(rows).ok()))
+        }
         _ => Ok(None),
     }
 }
 
 /// Whether a plan is limited to so many rows already.
-fn has_limit(plan: &LogicalPlan, rows: usize) -> Result<bool> {
+fn has_limit(plan: &LogicalPlan, rows: i64) -> Result<bool> {
+    let is_within = |most: usize| i64::try_from(most).is_ok_and(|most| most <= rows);
     match plan {
         LogicalPlan::Limit(limit) => Ok(wanted(limit)?.is_some_and(|wanted| wanted <= rows)),
-        LogicalPlan::TableScan(scan) => Ok(scan.fetch.is_some_and(|fetch| fetch <= rows)),
+        LogicalPlan::TableScan(scan) => Ok(scan.fetch.is_some_and(is_within)),
         LogicalPlan::Projection(projection) => has_limit(&projection.input, rows),
         LogicalPlan::SubqueryAlias(alias) => has_limit(&alias.input, rows),
-        _ => Ok(plan.max_rows().is_some_and(|most| most <= rows)),
+        _ => Ok(plan.max_rows().is_some_and(is_within)),
     }
 }

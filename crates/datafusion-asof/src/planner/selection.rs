@@ -346,13 +346,31 @@ fn fit(side: Size, limit: Option<&(usize, String)>) -> Option<String> {
 fn too_large(known: &Known, limit: Option<(usize, String)>) -> String {
     match (known.right.bytes, limit) {
         _ if known.right.endless => "the right side has no end".to_owned(),
-        (Some(bytes), Some((_, what))) => {
-            format!(
-                "right side indexed about {}, above {what}",
-                shown_bytes(bytes)
-            )
+        (Some(bytes), Some((limit, what))) => {
+            let (right, left) = (shown_bytes(bytes), left_too_large(known, limit));
+            format!("right side indexed about {right}, above {what}{left}")
         }
         _ => "the size of the right side is not known".to_owned(),
+    }
+}
+
+/// What keeps the left side from being indexed instead, if the join would allow it.
+fn left_too_large(known: &Known, limit: usize) -> String {
+    let Some(bytes) = known.left.bytes.filter(|_| known.may_index_left()) else {
+        return String::new();
+    };
+    let index = shown_bytes(bytes);
+    match (known.share(), known.beside_left()) {
+        (Some(share), Some(beside)) if bytes <= limit => {
+            let beside = shown_bytes(beside);
+            let above = match known.threshold {
+                Some(_) => shown_share(share),
+                None => "it too".to_owned(),
+            };
+            format!("; left side indexed about {index}, its candidates {beside}, above {above}")
+        }
+        (_, None) if bytes <= limit => "; the rows of the left side are not known".to_owned(),
+        _ => format!("; left side indexed about {index}, above it too"),
     }
 }
 

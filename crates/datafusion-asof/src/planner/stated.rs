@@ -55,7 +55,12 @@ pub(super) fn stated(input: &Arc<dyn ExecutionPlan>, exprs: &[&PhysicalExprRef])
         None => None,
     };
     let parts = by_file.unwrap_or_else(|| vec![Statistics::clone(&whole)]);
-    let columns = columns(exprs, &parts);
+    // Statistics of a dictionary are values without one.
+    let typed = |columns: Vec<ArrayRef>| {
+        let columns = columns.iter().zip(&types);
+        columns.map(|(column, to)| cast(column, to).ok()).collect()
+    };
+    let columns: Option<Vec<_>> = columns(exprs, &parts).and_then(typed);
     let columns = columns.unwrap_or_else(|| types.iter().map(new_empty_array).collect());
     let (time, keys) = match columns.split_last() {
         Some((time, keys)) => (Arc::clone(time), keys.to_vec()),

@@ -35,8 +35,10 @@ use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::AsOfDirection;
 
-/// Pairs proposed to the predicate at a time.
+/// Pairs proposed to the predicate at a time, or up to twice as many.
 const PAIRS: usize = 32_768;
+/// Pairs that one left row proposes at most, on each side of its time.
+const WIDEST: usize = PAIRS / 2;
 /// Queries that are put in order before they are answered; fewer would not meet.
 const MANY: usize = 32_768;
 /// Queries answered together: their waits for memory overlap, and they stay in cache.
@@ -318,7 +320,7 @@ impl Probe<'_> {
                     open.push(left);
                 }
             }
-            width *= 4;
+            width = (4 * width).min(WIDEST);
         }
         Ok(done)
     }

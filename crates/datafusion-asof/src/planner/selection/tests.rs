@@ -211,7 +211,8 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
     };
     let within = "left side indexed about 5.7 MB, its candidates 55.7 MB, within the 64.0 MB it \
                   may have of the memory pool";
-    let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory pool";
+    let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory \
+                 pool; left side indexed about 5.7 MB, its candidates 51.5 MB, above it too";
     let joins = |joins: usize, known: Known| Known { joins, ..known };
     let table = [
         (known.clone(), BroadcastLeft, within),
@@ -226,7 +227,8 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         (
             joins(2, known.clone()),
             SortMerge,
-            "right side indexed about 2.2 GB, above the 32.0 MB it may have of the memory pool",
+            "right side indexed about 2.2 GB, above the 32.0 MB it may have of the memory pool; \
+             left side indexed about 5.7 MB, its candidates 51.5 MB, above it too",
         ),
         (
             Known {
@@ -234,15 +236,28 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
                 ..known.clone()
             },
             SortMerge,
-            "right side indexed about 2.2 GB, above the 64.0 MB it may have of the memory pool",
+            "right side indexed about 2.2 GB, above the 64.0 MB it may have of the memory pool; \
+             left side indexed about 5.7 MB, its candidates 203.7 MB, above it too",
         ),
         (
             Known {
                 threshold: Some(MB),
+                ..known.clone()
+            },
+            SortMerge,
+            "right side indexed about 2.2 GB, above asof.broadcast_threshold = 1.0 MB; left side \
+             indexed about 5.7 MB, above it too",
+        ),
+        (
+            Known {
+                threshold: Some(8 * MB),
+                pool: Some(100 * MB),
                 ..known
             },
             SortMerge,
-            "right side indexed about 2.2 GB, above asof.broadcast_threshold = 1.0 MB",
+            "right side indexed about 2.2 GB, above asof.broadcast_threshold = 8.0 MB; left side \
+             indexed about 5.7 MB, its candidates 51.5 MB, above the 50.0 MB it may have of the \
+             memory pool",
         ),
         (
             Known {
