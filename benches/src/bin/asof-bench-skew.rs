@@ -72,7 +72,9 @@ fn shown(asked: &str, run: &Measured) -> String {
         "auto" => format!("auto: {}", run.strategy),
         _ => run.strategy.to_string(),
     };
-    let balance = run.balance.map_or("-".to_owned(), |of| format!("{of:.2}"));
+    let balance = run
+        .balance
+        .map_or_else(|| "-".to_owned(), |of| format!("{of:.2}"));
     let carried = 100.0 * run.carried;
     format!(
         "{strategy} | {balance} | {carried:.4} | {}",

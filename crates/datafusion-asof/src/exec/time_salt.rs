@@ -13,7 +13,7 @@
 //!   RepartitionExec: Hash([__asof_salt])   DataFusion's, both sides alike
 //!     TimeSaltExec: left                   adds the salt
 //!   RepartitionExec: Hash([__asof_salt])
-//!     TimeSaltExec: right                  adds the salt and carried rows
+//!     TimeSaltExec: right                  adds the salt and carried rows, and which they are
 //!       RowPlaceExec
 //! ```
 //!
@@ -41,7 +41,13 @@
 //!
 //! The left passes by. The right keeps copies of the rows to be carried, as many as there are
 //! ranges of hot keys (times the classes of `IGNORE NULLS`), taken from the memory pool as
-//! `AsOfTimeSalt`.
+//! `AsOfTimeSalt` before they are copied.
+//!
+//! # Metrics
+//!
+//! `carry_rows` is how many rows were sent into other ranges. A column of the right side tells the
+//! join which they are, so that it can count the left rows that they matched,
+//! `carry_matched_rows`: those that would be wrong without them.
 //!
 //! # Degenerate cases
 //!

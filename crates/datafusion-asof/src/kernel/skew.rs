@@ -171,11 +171,10 @@ fn stretched(
         return places;
     }
     let end = match (greatest, spans.last()) {
-        (Some(Place::Number(end)), Some((_, last, _))) => end.max(*last).wrapping_add(1),
-        (_, Some((_, last, _))) => last.wrapping_add(1),
-        (_, None) => 0,
+        (Some(Place::Number(end)), Some((_, last, _))) if end > *last => Some(end),
+        _ => None,
     };
-    let ends = spans.iter().skip(1).map(|span| span.0).chain([end]);
+    let ends = spans.iter().skip(1).map(|span| span.0).chain(end);
     for ((least, greatest, rows), end) in spans.iter().zip(ends) {
         let room = end.wrapping_sub(*least) as f64;
         let span = greatest.wrapping_sub(*least) as f64 + 1.0;

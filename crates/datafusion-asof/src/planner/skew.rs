@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::array::Array;
+use datafusion::arrow::compute::cast;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
@@ -45,7 +46,9 @@ pub(super) async fn known_skew(
     }
     // What is wrong with an input will be found when the query runs, if it does.
     let sampled = sampled_skew(join, inputs, limits, &options, session).await;
-    Ok(sampled.unwrap_or(None).or(stated.map(Stating::skew)))
+    Ok(sampled
+        .unwrap_or(None)
+        .or_else(|| stated.map(Stating::skew)))
 }
 
 /// What is cut under the options of a session.
@@ -150,9 +153,11 @@ fn sampled_side(
 ) -> Result<Option<SampledSide>> {
     let statistics = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     let rows = statistics.num_rows.get_value().copied();
+    let data_type = time.data_type(&input.schema())?;
     let greatest = time.downcast_ref::<Column>().and_then(|time| {
         let time = statistics.column_statistics.get(time.index())?;
-        time.max_value.get_value()?.to_array().ok()
+        let greatest = time.max_value.get_value()?.to_array().ok()?;
+        cast(&greatest, &data_type).ok()
     });
     let Sample {
         mut columns,

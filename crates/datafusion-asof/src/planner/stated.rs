@@ -55,12 +55,7 @@ pub(super) fn stated(input: &Arc<dyn ExecutionPlan>, exprs: &[&PhysicalExprRef])
         None => None,
     };
     let parts = by_file.unwrap_or_else(|| vec![Statistics::clone(&whole)]);
-    // Statistics of a dictionary are values without one.
-    let typed = |columns: Vec<ArrayRef>| {
-        let columns = columns.iter().zip(&types);
-        columns.map(|(column, to)| cast(column, to).ok()).collect()
-    };
-    let columns: Option<Vec<_>> = columns(exprs, &parts).and_then(typed);
+    let columns = columns(exprs, &types, &parts);
     let columns = columns.unwrap_or_else(|| types.iter().map(new_empty_array).collect());
     let (time, keys) = match columns.split_last() {
         Some((time, keys)) => (Arc::clone(time), keys.to_vec()),
@@ -102,7 +97,11 @@ fn rows_of(statistics: &Statistics) -> Option<usize> {
 
 /// The columns of all parts, each with as many rows as are its share; `None` if of some part too
 /// little is known.
-fn columns(exprs: &[&PhysicalExprRef], parts: &[Statistics]) -> Option<Vec<ArrayRef>> {
+fn columns(
+    exprs: &[&PhysicalExprRef],
+    types: &[DataType],
+    parts: &[Statistics],
+) -> Option<Vec<ArrayRef>> {
     let rows = parts.iter().map(rows_of).collect::<Option<Vec<_>>>();
     // Of one part it does not matter how many rows it has.
     let rows = match parts {
@@ -119,7 +118,8 @@ fn columns(exprs: &[&PhysicalExprRef], parts: &[Statistics]) -> Option<Vec<Array
     let parts = parts.collect::<Option<Vec<_>>>()?;
     let column = |column: usize| {
         let parts: Vec<&dyn Array> = parts.iter().map(|part| part[column].as_ref()).collect();
-        concat(&parts).ok()
+        // Statistics of a file may be of the types that the file has.
+        cast(&concat(&parts).ok()?, &types[column]).ok()
     };
     match parts.is_empty() {
         true => None,

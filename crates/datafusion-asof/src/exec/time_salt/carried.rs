@@ -107,7 +107,7 @@ impl CarriedRows {
         }
         self.take_memory(rows.len() * row_width(batch))?;
         let copy = take_record_batch(batch, &UInt32Array::from(rows))?;
-        self.keep(copy)?;
+        self.keep(&copy)?;
         if self.batches.len() >= FEW_BATCHES {
             let live = self.carry.live();
             let indices = live
@@ -118,7 +118,7 @@ impl CarriedRows {
             self.take_memory(live.len() * widths.max().unwrap_or(0))?;
             let together = self.interleave(&indices)?;
             self.batches.clear();
-            self.keep(together)?;
+            self.keep(&together)?;
             self.carry.gathered(&live, 0);
         }
         self.take_memory(0)
@@ -132,7 +132,7 @@ impl CarriedRows {
     }
 
     /// Keeps copied rows without the buffers that their views were taken from.
-    fn keep(&mut self, copy: RecordBatch) -> Result<()> {
+    fn keep(&mut self, copy: &RecordBatch) -> Result<()> {
         let columns = copy.columns().iter().cloned().map(without_rest);
         let columns = columns.collect::<Result<_>>()?;
         self.batches

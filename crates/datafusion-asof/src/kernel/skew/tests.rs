@@ -139,7 +139,7 @@ fn blocks_in_order_stand_for_the_time_up_to_the_next() {
         "in no order: as they are"
     );
     left.time = Arc::new(Int64Array::from(vec![0, 1, 100, 101]));
-    left.greatest = Some(Arc::new(Int64Array::from(vec![299])));
+    left.greatest = Some(Arc::new(Int64Array::from(vec![300])));
     assert_eq!(
         cut(&left),
         numbers(&[50, 100, 200]),
