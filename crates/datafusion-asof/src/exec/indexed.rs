@@ -103,6 +103,7 @@ fn indexed_stream(
         let mut left = left;
         let _active = active;
         let output = Output::new(&matching);
+        let deciding = reservation.new_empty();
         let mut block = LeftBlock::new(reservation);
         let build = build.await.map_err(DataFusionError::Shared)?;
         let keeps_unchosen = matching.spec.join_type.keeps_unmatched_right();
@@ -120,13 +121,14 @@ fn indexed_stream(
             if block.batches().is_empty() {
                 break;
             }
-            let timer = metrics.baseline.elapsed_compute().timer();
-            let matches = build.probe(&matching, block.batches())?;
+            let time = metrics.baseline.elapsed_compute();
+            let probing = build.probe(&matching, block.batches(), (time, &deciding));
+            let matches = probing.await?;
             metrics.record(matches.counts);
             if let Some(chosen) = &mut chosen {
+                let _timer = time.timer();
                 chosen.note(&matches.rows);
             }
-            drop(timer);
             let more = bounded && build.gains_by_more(&matching, &matches);
             let mut end = 0;
             for batch in block.take(more) {

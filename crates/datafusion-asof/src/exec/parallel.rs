@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::metrics::Time;
 use tokio::task::JoinError;
 
 use crate::kernel::pieces::Pieces;
@@ -84,6 +85,27 @@ pub(super) async fn in_pieces(
             reservation.shrink(taken - work.size());
             Ok(())
         }
+    }
+}
+
+/// Work of which the time is taken, without what passes between its pieces.
+pub(super) struct Timed<'a, P> {
+    pub work: P,
+    pub time: &'a Time,
+}
+
+impl<P: Pieces> Pieces for Timed<'_, P> {
+    fn size(&self) -> usize {
+        self.work.size()
+    }
+
+    fn room(&self) -> usize {
+        self.work.room()
+    }
+
+    fn piece(&mut self) -> Result<bool> {
+        let _timer = self.time.timer();
+        self.work.piece()
     }
 }
 

@@ -38,17 +38,18 @@ pub(super) fn align_keys(left: Operand<'_>, right: Operand<'_>) -> Result<()> {
     let types = (left.data_type()?, right.data_type()?);
     let common = match types.0 == types.1 {
         true => types.0,
-        false => match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types()
-        {
-            Ok((to_left, to_right)) if to_left == to_right => to_left,
-            _ => {
-                return plan_err!(
-                    "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
-                    types.0,
-                    types.1
-                );
+        false => {
+            match BinaryTypeCoercer::new(&types.0, &Operator::Eq, &types.1).get_input_types() {
+                Ok((to_left, to_right)) if to_left == to_right => to_left,
+                _ => {
+                    return plan_err!(
+                        "ASOF JOIN keys of type {} and {} cannot be compared: cast one of them",
+                        types.0,
+                        types.1
+                    );
+                }
             }
-        },
+        }
     };
     let common = match plain(&common) {
         float if float.is_floating() => float,

@@ -9,9 +9,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
-use datafusion::common::{
-    Column, DataFusionError, Result, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{Column, DataFusionError, Result, plan_datafusion_err, plan_err};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::utils::conjunction;
@@ -22,9 +20,7 @@ use super::conditions::{Conditions, Sides};
 use super::distance::constant;
 use super::node::AsOfJoinNode;
 use crate::kernel::domain::TimeDomain;
-use crate::spec::{
-    AsOfJoinType, AsOfSpec, MatchOp, NullPolicy, Side, TieOrder,
-};
+use crate::spec::{AsOfJoinType, AsOfSpec, MatchOp, NullPolicy, Side, TieOrder};
 
 /// A place in the user's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
