@@ -21,6 +21,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
+use datafusion::physical_plan::metrics::Time;
 use futures::StreamExt;
 
 use super::copies::KeptMemory;
@@ -28,7 +29,7 @@ use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::{LeftInputs, Matching};
 use super::metrics::BuildMetrics;
-use super::parallel::{Queue, in_order, in_parallel, in_pieces};
+use super::parallel::{Queue, Timed, in_order, in_parallel, in_pieces};
 use crate::kernel::index::{
     Accept, IndexBatch, IndexPart, IndexPlan, IndexTime, LinePlan, Matches, Planning, Search,
     Sharded, SideIndex,
@@ -64,8 +65,15 @@ impl BuildSide {
         &self.class_of_column
     }
 
-    /// The matches of left batches: of one, if pairs of rows are tried.
-    pub(super) fn probe(&self, matching: &Matching, left: &[RecordBatch]) -> Result<Matches> {
+    /// The matches of left batches: of one, if pairs of rows are tried. Dropping the future
+    /// ends the work; `time` is what it took, and the reservation is for what it holds.
+    pub(super) async fn probe(
+        &self,
+        matching: &Matching,
+        left: &[RecordBatch],
+        (time, reservation): (&Time, &MemoryReservation),
+    ) -> Result<Matches> {
+        let timer = time.timer();
         let inputs = left.iter().map(|batch| matching.left_inputs(batch));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let batches: Vec<_> = inputs.iter().map(LeftInputs::as_batch).collect();
@@ -73,17 +81,22 @@ impl BuildSide {
             op: matching.spec.match_condition.op,
             tolerance: matching.tolerance,
         };
-        let Some(pairs) = &matching.residual.pairs else {
-            return self.index.probe(&batches, search, None);
+        let mut evaluate;
+        let accept: Option<Accept<'_>> = match (&matching.residual.pairs, left) {
+            (None, _) => None,
+            (Some(pairs), [batch]) => {
+                evaluate = |left: &[u32], right: &[RowId]| {
+                    pairs.evaluate((batch, left), (&self.kept, right), &matching.columns)
+                };
+                Some(&mut evaluate)
+            }
+            _ => return exec_err!("pairs of an ASOF JOIN are of one left batch"),
         };
-        let [batch] = left else {
-            return exec_err!("pairs of an ASOF JOIN are of one left batch");
-        };
-        let mut accept = |left: &[u32], right: &[RowId]| {
-            pairs.evaluate((batch, left), (&self.kept, right), &matching.columns)
-        };
-        let accept: Accept<'_> = &mut accept;
-        self.index.probe(&batches, search, Some(accept))
+        let work = self.index.probe(&batches, search, accept)?;
+        drop(timer);
+        let mut probing = Timed { work, time };
+        in_pieces(&mut probing, 0, reservation).await?;
+        probing.work.finish()
     }
 
     /// Whether more left rows at a time would be matched faster.

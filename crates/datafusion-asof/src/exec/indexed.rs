@@ -217,10 +217,10 @@ impl Probe {
     async fn run(&self, block: LeftBlock) -> Result<Probed> {
         let time = self.metrics.baseline.elapsed_compute();
         let (build, matching) = (&self.build, &self.matching);
-        let timer = time.timer();
-        let matches = build.probe(matching, &block.batches)?;
+        let deciding = block.reservation.new_empty();
+        let probing = build.probe(matching, &block.batches, (time, &deciding));
+        let matches = probing.await?;
         self.metrics.record(matches.counts);
-        drop(timer);
         let (mut out, mut end) = (vec![], 0);
         for batch in &block.batches {
             // A block is long for one poll.

@@ -25,7 +25,7 @@ const ROW_BYTES: usize = 104;
 pub(super) struct LeftBlock {
     pub batches: Vec<RecordBatch>,
     /// Of what matching them holds; freed when the block is dropped.
-    _reservation: MemoryReservation,
+    pub reservation: MemoryReservation,
 }
 
 /// The left batches that are held back.
@@ -66,7 +66,7 @@ impl HeldBack {
         self.counter = RecordBatchMemoryCounter::default();
         Some(LeftBlock {
             batches: std::mem::take(&mut self.batches),
-            _reservation: self.reservation.take(),
+            reservation: self.reservation.take(),
         })
     }
 

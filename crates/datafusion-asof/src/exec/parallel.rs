@@ -8,6 +8,7 @@ use datafusion::common::runtime::{JoinSet, SpawnedTask};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::metrics::Time;
 use tokio::task::JoinError;
 
 use crate::kernel::pieces::Pieces;
@@ -151,6 +152,27 @@ pub(super) async fn in_order<T: 'static>(mut tasks: JoinSet<Result<(usize, T)>>)
     }
     done.sort_by_key(|(number, _)| *number);
     Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+/// Work of which the time is taken, without what passes between its pieces.
+pub(super) struct Timed<'a, P> {
+    pub work: P,
+    pub time: &'a Time,
+}
+
+impl<P: Pieces> Pieces for Timed<'_, P> {
+    fn size(&self) -> usize {
+        self.work.size()
+    }
+
+    fn room(&self) -> usize {
+        self.work.room()
+    }
+
+    fn piece(&mut self) -> Result<bool> {
+        let _timer = self.time.timer();
+        self.work.piece()
+    }
 }
 
 /// What a task came to; its panic goes on here.

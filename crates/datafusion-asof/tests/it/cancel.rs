@@ -143,6 +143,33 @@ fn drop_after(
     Some(start.elapsed())
 }
 
+/// A predicate that accepts nothing is asked about 800 million pairs of rows, of which a few
+/// thousand at a time are held and counted; the join gives way between them.
+#[test]
+fn a_join_that_tries_all_pairs_can_be_dropped() {
+    const SQL: &str = "SELECT count(*) FROM (SELECT value AS v FROM generate_series(1, 4000)) l \
+        ASOF JOIN (SELECT value AS v FROM generate_series(1, 200000)) r \
+        MATCH_CONDITION (l.v + 200000 >= r.v) ON l.v + r.v < 0";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for strategy in ["broadcast", "sort_merge"] {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(48 << 20));
+        let start = Instant::now();
+        runtime.block_on(async {
+            let context = context(Arc::clone(&pool), 1);
+            let strategy = format!("SET asof.strategy = '{strategy}'");
+            run(&context, &strategy).await.expect("an option");
+            let joined = run(&context, SQL);
+            let ended = tokio::time::timeout(Duration::from_secs(2), joined).await;
+            assert!(ended.is_err(), "ended within seconds: {ended:?}");
+        });
+        assert!(start.elapsed() < Duration::from_secs(20), "work goes on");
+        assert_eq!(pool.reserved(), 0);
+    }
+}
+
 /// Whatever a join is at when it is dropped: all of its tasks end and give their memory back.
 #[test]
 fn a_dropped_join_leaves_no_task_behind() {

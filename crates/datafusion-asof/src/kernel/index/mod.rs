@@ -15,7 +15,7 @@
 //! time; [`planning`] lays the lists out as a [`plan`] and [`build`] fills them, many threads at
 //! a time; [`finish`] adds what predicates and NULLs ask for. A left
 //! row then finds its stretch by ordinal and the nearest row in the [`timeline`]. Where a
-//! predicate has a say in the choice, [`search`] walks the stretch from the nearest row on,
+//! predicate has a say in the choice, [`decide`] walks the stretch from the nearest row on,
 //! passing over what [`zones`](super::zones) exclude, until the predicate accepts.
 //!
 //! Nothing here spawns or waits: the driver runs the jobs of each phase, and the pieces of those
@@ -37,6 +37,7 @@ mod build;
 mod candidates;
 mod choosing;
 mod collect;
+mod decide;
 mod finish;
 mod line;
 mod numbers;

@@ -18,16 +18,18 @@
 //! 8 bytes for each left row, and up to 96 for one that looks for a match, until it is found.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use datafusion::common::{Result, exec_err};
 
 use super::Postings;
+use super::decide::Deciding;
 use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
-use super::search::{Accept, Search};
+use super::search::Search;
 use super::timeline::{NARROWED_BITS, Query, Timeline};
-use super::walk::{Open, Proposals, Walk};
+use super::walk::{Open, Walk};
 use crate::kernel::distance::Metric;
 use crate::kernel::domain::Times;
 use crate::kernel::ordinals::{ABSENT, NULL_KEY, REFUSED};
@@ -35,10 +37,6 @@ use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::AsOfDirection;
 
-/// Pairs proposed to the predicate at a time, or up to twice as many.
-const PAIRS: usize = 32_768;
-/// Pairs that one left row proposes at most, on each side of its time.
-const WIDEST: usize = PAIRS / 2;
 /// Queries that are put in order before they are answered; fewer would not meet.
 const MANY: usize = 32_768;
 /// Queries answered together: their waits for memory overlap, and they stay in cache.
@@ -53,7 +51,16 @@ pub(super) struct Asking {
     /// By batch.
     pub times: Vec<Times>,
     /// For each bound, by left row.
-    pub limits: Vec<Vec<i128>>,
+    pub limits: Arc<[Vec<i128>]>,
+    /// Whether there is a predicate that bounds do not cover.
+    pub has_predicate: bool,
+}
+
+impl Asking {
+    /// Whether the nearest row need not be the match.
+    pub(super) fn decides(&self) -> bool {
+        self.has_predicate || !self.limits.is_empty()
+    }
 }
 
 /// What they found.
@@ -65,6 +72,7 @@ pub(super) struct Found {
 }
 
 /// The rows to look in, with their times.
+#[derive(Clone, Copy)]
 pub(super) struct Line<'a, T: IndexTime> {
     pub postings: &'a Postings,
     pub times: &'a Timeline<T>,
@@ -87,6 +95,7 @@ impl<T: IndexTime> Line<'_, T> {
     }
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Probe<'a> {
     pub metric: Metric,
     pub search: Search,
@@ -94,12 +103,12 @@ pub(super) struct Probe<'a> {
 }
 
 impl Probe<'_> {
+    /// What left rows find, and those of which a predicate has to decide.
     pub(super) fn run<T: IndexTime>(
         &self,
         asking: &Asking,
         line: &Line<'_, T>,
-        accept: Option<&mut Accept<'_>>,
-    ) -> Result<Found> {
+    ) -> Result<(Found, Deciding<T>)> {
         let mut rows = vec![RowId::NONE; asking.keys.len()];
         let Asked {
             mut queries,
@@ -109,9 +118,8 @@ impl Probe<'_> {
         if queries.len() >= MANY {
             queries = by_place(&queries, line.postings.rows.len());
         }
-        // Left rows of which the predicate decides.
         let mut open = vec![];
-        let decides = accept.is_some() || !asking.limits.is_empty();
+        let decides = asking.decides();
         for queries in queries.chunks_mut(TOGETHER) {
             line.times.find(queries, self.equal_precedes());
             for query in queries {
@@ -133,19 +141,12 @@ impl Probe<'_> {
                 }
             }
         }
-        if decides {
-            let asked = open.len();
-            for (row, found) in self.decide(line, (open, &asking.limits), accept)? {
-                rows[row] = line.row(found);
-                counts.matched += 1;
-            }
-            counts.refused += asked - rows.iter().filter(|row| row.is_some()).count();
-        }
-        Ok(Found {
+        let found = Found {
             rows,
             counts,
             in_order,
-        })
+        };
+        Ok((found, Deciding::new(open)))
     }
 
     /// The queries of left rows that may have a match, narrowed.
@@ -230,7 +231,7 @@ impl Probe<'_> {
     }
 
     /// The nearer of a find at or before the time and one after it.
-    fn nearer<T: IndexTime>(
+    pub(super) fn nearer<T: IndexTime>(
         &self,
         times: &Timeline<T>,
         time: T,
@@ -278,51 +279,6 @@ impl Probe<'_> {
             _ => Walk::Up(start..last),
         };
         Open::new((row, time), Walk::Down(first..end), after)
-    }
-
-    /// Walks the candidates of all open left rows; gives the left rows that found one.
-    fn decide<T: IndexTime>(
-        &self,
-        line: &Line<'_, T>,
-        (mut open, of_rows): (Vec<Open<T>>, &[Vec<i128>]),
-        mut accept: Option<&mut Accept<'_>>,
-    ) -> Result<Vec<(usize, usize)>> {
-        let mut done = vec![];
-        let mut width = 1;
-        let mut limits = vec![0; of_rows.len()];
-        while !open.is_empty() {
-            let mut proposals = Proposals::default();
-            let mut still_open = vec![];
-            let mut next = open.into_iter().peekable();
-            while let Some(mut left) = next.next() {
-                for (limit, column) in limits.iter_mut().zip(of_rows) {
-                    *limit = column[left.row];
-                }
-                let zones = &line.postings.zones;
-                left.propose(line, zones, &limits, width, &mut proposals);
-                still_open.push(left);
-                if proposals.pairs() >= PAIRS || next.peek().is_none() {
-                    let accepted = match accept.as_mut() {
-                        Some(accept) => Some(accept(&proposals.left, &proposals.right)?),
-                        None => None,
-                    };
-                    proposals.settle(accepted.as_ref(), &mut still_open);
-                    proposals = Proposals::default();
-                }
-            }
-            open = vec![];
-            for left in still_open {
-                if left.is_settled() {
-                    let found =
-                        self.nearer(line.times, left.time, left.found_before, left.found_after);
-                    done.extend(found.map(|found| (left.row, found)));
-                } else {
-                    open.push(left);
-                }
-            }
-            width = (4 * width).min(WIDEST);
-        }
-        Ok(done)
     }
 }
 

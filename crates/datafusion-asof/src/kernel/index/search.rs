@@ -11,9 +11,9 @@
 //!
 //! Without a predicate the first candidate is the match. Bounds ([`zones`](crate::kernel::zones))
 //! are passed over in place. Any other predicate is an expression, which is evaluated for many
-//! pairs at a time: in each round every left row that has no match yet proposes its next
-//! candidates, one at first, then four times as many each round, so that the usual case costs
-//! one evaluation and a bad one few.
+//! pairs at a time ([`decide`](super::decide)), so that the usual case costs one evaluation and a
+//! bad one few. A predicate that accepts nothing is asked about all pairs, which takes long; so
+//! looking up is work in pieces, of which there is one where nobody has to be asked.
 //!
 //! # Batches
 //!
@@ -23,14 +23,19 @@
 //! have in the index, share those waits ([`probe`](super::probe)). [`SideIndex::gains_by_more`]
 //! says whether that is so.
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
-use datafusion::common::Result;
+use std::sync::Arc;
 
-use super::SideIndex;
-use super::line::LineTimes;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
+use datafusion::common::{Result, exec_err};
+
+use super::decide::{Deciding, OPEN_BYTES};
+use super::line::{IndexTime, LineTimes};
 use super::probe::{Asking, Found, Line, Probe};
+use super::timeline::Timeline;
+use super::{Postings, SideIndex};
 use crate::kernel::distance::Metric;
 use crate::kernel::ordinals::{ABSENT, refuse};
+use crate::kernel::pieces::Pieces;
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{MatchOp, Side};
@@ -58,7 +63,7 @@ pub(crate) struct Search {
 }
 
 /// Which of the proposed pairs, left rows and right rows, the predicate accepts.
-pub(crate) type Accept<'a> = &'a mut dyn FnMut(&[u32], &[RowId]) -> Result<BooleanArray>;
+pub(crate) type Accept<'a> = &'a mut (dyn FnMut(&[u32], &[RowId]) -> Result<BooleanArray> + Send);
 
 /// The matches of left batches, whose rows are numbered from the first batch on.
 #[derive(Debug)]
@@ -73,81 +78,47 @@ pub(crate) struct Matches {
 }
 
 impl SideIndex {
-    /// The match of each row of some left batches; `accept` is the predicate that bounds do not
-    /// cover.
-    pub(crate) fn probe(
-        &self,
+    /// Looks for the match of each row of some left batches; `accept` is the predicate that
+    /// bounds do not cover.
+    pub(crate) fn probe<'a>(
+        &'a self,
         left: &[LeftBatch<'_>],
         search: Search,
-        mut accept: Option<Accept<'_>>,
-    ) -> Result<Matches> {
-        let mut asking = Asking {
-            keys: vec![],
-            times: vec![],
-            limits: vec![vec![]; self.bounds.len()],
-        };
+        accept: Option<Accept<'a>>,
+    ) -> Result<Probing<'a>> {
+        let (mut all_keys, mut all_times) = (vec![], vec![]);
+        let mut limits = vec![vec![]; self.bounds.len()];
         for batch in left {
             let mut keys = self.ordinals.lookup(batch.keys, batch.time.len())?;
             if let Some(mask) = batch.mask {
                 refuse(&mut keys, mask);
             }
-            match asking.keys.is_empty() {
-                true => asking.keys = keys,
-                false => asking.keys.extend(keys),
+            match all_keys.is_empty() {
+                true => all_keys = keys,
+                false => all_keys.extend(keys),
             }
-            let times = self.domain.times(Side::Left, batch.time)?;
-            asking.times.push(times);
+            all_times.push(self.domain.times(Side::Left, batch.time)?);
             let bounds = self.bounds.iter().zip(batch.bounds);
-            for ((bound, column), limits) in bounds.zip(&mut asking.limits) {
+            for ((bound, column), limits) in bounds.zip(&mut limits) {
                 limits.extend(bound.limits(column)?);
             }
         }
-        let probe = Probe {
-            metric: Metric::of(&self.domain),
-            search,
-            ranks: self.ranks.as_ref(),
-        };
-        let mut run = |asking: &Asking, class: Option<usize>| {
-            let postings = class.map_or(&self.all, |class| &self.classes[class]);
-            let numbers = &self.numbers;
-            match &postings.times {
-                LineTimes::I64(times) => {
-                    let line = Line {
-                        postings,
-                        times,
-                        numbers,
-                    };
-                    probe.run(asking, &line, accept.as_mut())
-                }
-                LineTimes::I128(times) => {
-                    let line = Line {
-                        postings,
-                        times,
-                        numbers,
-                    };
-                    probe.run(asking, &line, accept.as_mut())
-                }
-            }
-        };
-        let Found {
-            rows,
-            counts,
-            in_order,
-        } = run(&asking, None)?;
-        if !self.classes.is_empty() {
-            for (key, row) in asking.keys.iter_mut().zip(&rows) {
-                if !row.is_some() {
-                    *key = ABSENT;
-                }
-            }
-        }
-        let classes = 0..self.classes.len();
-        let by_class = classes.map(|class| Ok(run(&asking, Some(class))?.rows));
-        Ok(Matches {
-            by_class: by_class.collect::<Result<_>>()?,
-            rows,
-            counts,
-            in_order,
+        Ok(Probing {
+            index: self,
+            probe: Probe {
+                metric: Metric::of(&self.domain),
+                search,
+                ranks: self.ranks.as_ref(),
+            },
+            asking: Asking {
+                keys: all_keys,
+                times: all_times,
+                limits: limits.into(),
+                has_predicate: accept.is_some(),
+            },
+            accept,
+            found: vec![],
+            run: None,
         })
     }
 
@@ -156,5 +127,161 @@ impl SideIndex {
     pub(crate) fn gains_by_more(&self, in_order: bool) -> bool {
         let local = in_order && self.ordinals.len() <= CACHED_KEYS as usize;
         self.all.rows.len() >= CACHED_ROWS && !local
+    }
+}
+
+/// Left rows on their way to their matches.
+pub(crate) struct Probing<'a> {
+    index: &'a SideIndex,
+    probe: Probe<'a>,
+    asking: Asking,
+    accept: Option<Accept<'a>>,
+    /// Among all right rows, then within each validity class.
+    found: Vec<Found>,
+    /// The search that is under way.
+    run: Option<Box<dyn Run + 'a>>,
+}
+
+impl Pieces for Probing<'_> {
+    fn size(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.size())
+    }
+
+    fn room(&self) -> usize {
+        match &self.run {
+            Some(run) => run.room(),
+            None if self.asking.decides() => self.asking.keys.len() * OPEN_BYTES,
+            None => 0,
+        }
+    }
+
+    fn piece(&mut self) -> Result<bool> {
+        let run = match self.run.take() {
+            Some(mut run) => {
+                run.piece(self.accept.as_mut())?;
+                run
+            }
+            None => self.next_run()?,
+        };
+        if run.is_over() {
+            self.end(run.finish());
+        } else {
+            self.run = Some(run);
+        }
+        Ok(self.run.is_some() || self.found.len() <= self.index.classes.len())
+    }
+}
+
+impl<'a> Probing<'a> {
+    fn next_run(&self) -> Result<Box<dyn Run + 'a>> {
+        let class = self.found.len().checked_sub(1);
+        let index = self.index;
+        let postings = class.map_or(&index.all, |class| &index.classes[class]);
+        Ok(match &postings.times {
+            LineTimes::I64(times) => Box::new(self.run_on(postings, times)?),
+            LineTimes::I128(times) => Box::new(self.run_on(postings, times)?),
+        })
+    }
+
+    fn run_on<T: IndexTime>(
+        &self,
+        postings: &'a Postings,
+        times: &'a Timeline<T>,
+    ) -> Result<LineRun<'a, T>> {
+        let line = Line {
+            postings,
+            times,
+            numbers: &self.index.numbers,
+        };
+        let (found, deciding) = self.probe.run(&self.asking, &line)?;
+        Ok(LineRun {
+            probe: self.probe,
+            line,
+            limits: Arc::clone(&self.asking.limits),
+            found,
+            deciding,
+        })
+    }
+
+    fn end(&mut self, found: Found) {
+        if self.found.is_empty() && !self.index.classes.is_empty() {
+            for (key, row) in self.asking.keys.iter_mut().zip(&found.rows) {
+                if !row.is_some() {
+                    *key = ABSENT;
+                }
+            }
+        }
+        self.found.push(found);
+    }
+
+    /// The matches, when all pieces are done.
+    pub(crate) fn finish(self) -> Result<Matches> {
+        let mut found = self.found.into_iter();
+        let Some(Found {
+            rows,
+            counts,
+            in_order,
+        }) = found.next()
+        else {
+            return exec_err!("left rows of an ASOF JOIN were not looked up");
+        };
+        Ok(Matches {
+            rows,
+            by_class: found.map(|found| found.rows).collect(),
+            counts,
+            in_order,
+        })
+    }
+}
+
+/// A search in one list of rows.
+trait Run: Send {
+    fn size(&self) -> usize;
+    fn room(&self) -> usize;
+    fn is_over(&self) -> bool;
+    fn piece(&mut self, accept: Option<&mut Accept<'_>>) -> Result<()>;
+    fn finish(self: Box<Self>) -> Found;
+}
+
+struct LineRun<'a, T: IndexTime> {
+    probe: Probe<'a>,
+    line: Line<'a, T>,
+    limits: Arc<[Vec<i128>]>,
+    found: Found,
+    deciding: Deciding<T>,
+}
+
+impl<T: IndexTime> Run for LineRun<'_, T> {
+    fn size(&self) -> usize {
+        self.deciding.size()
+    }
+
+    fn room(&self) -> usize {
+        self.deciding.room()
+    }
+
+    fn is_over(&self) -> bool {
+        self.deciding.is_over()
+    }
+
+    fn piece(&mut self, accept: Option<&mut Accept<'_>>) -> Result<()> {
+        self.deciding
+            .piece(&self.probe, &self.line, &self.limits, accept)
+    }
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self {
+            line,
+            mut found,
+            deciding,
+            ..
+        } = *self;
+        let (asked, matched) = deciding.finish();
+        found.counts.matched += matched.len();
+        found.counts.refused += asked - matched.len();
+        for (row, at) in matched {
+            found.rows[row] = line.row(at);
+        }
+        found
     }
 }

@@ -190,7 +190,9 @@ fn an_index_of_the_right_finds_what_sorting_finds() {
                         bounds: &[],
                     });
                     let batches: Vec<_> = batches.collect();
-                    let matches = index.probe(&batches, search, None).expect("matches");
+                    let mut probing = index.probe(&batches, search, None).expect("queries");
+                    while probing.piece().expect("a piece") {}
+                    let matches = probing.finish().expect("matches");
                     found.extend(matches.rows.iter().map(|id| place(&batches_of_right, *id)));
                     assert!(!matches.in_order);
                 }
