@@ -164,9 +164,12 @@ fn a_join_that_tries_all_pairs_can_be_dropped() {
             let joined = run(&context, SQL);
             let ended = tokio::time::timeout(Duration::from_secs(2), joined).await;
             assert!(ended.is_err(), "ended within seconds: {ended:?}");
+            // Tasks that are dropped end when they are next polled.
+            while pool.reserved() > 0 {
+                assert!(start.elapsed() < Duration::from_secs(20), "work goes on");
+                tokio::task::yield_now().await;
+            }
         });
-        assert!(start.elapsed() < Duration::from_secs(20), "work goes on");
-        assert_eq!(pool.reserved(), 0);
     }
 }
 
