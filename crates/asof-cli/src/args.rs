@@ -59,8 +59,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) disk_limit: Option<usize>,
 
-    /// How queries share the memory: 'greedy' or 'fair'
-    #[arg(long, value_name = "TYPE", default_value_t = PoolType::Greedy)]
+    /// How the operators of a query share the memory: 'fair', or 'greedy', first come, first served
+    // A sort-merge has two sorts at a time, and one that takes all leaves the other none to merge with.
+    #[arg(long, value_name = "TYPE", default_value_t = PoolType::Fair)]
     pub(crate) mem_pool_type: PoolType,
 
     /// How many of the largest memory users an out-of-memory error names; 0 does not track them

@@ -138,7 +138,8 @@ fn a_script_that_cannot_be_read_stops_before_anything_runs() {
 fn help_and_version() {
     let place = Place::new();
     let help = place.run(["--help"]).ok();
-    for flag in ["--command", "--file", "--memory-limit", "--maxrows", "--rc"] {
+    let flags = ["--command", "--file", "--memory-limit", "--maxrows", "--rc"];
+    for flag in flags.into_iter().chain(["[default: fair]"]) {
         assert!(help.contains(flag), "{help}");
     }
     let version = place.run(["--version"]).ok();
