@@ -212,7 +212,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
     let within = "left side indexed about 5.7 MB, its candidates 55.7 MB, within the 64.0 MB it \
                   may have of the memory pool";
     let above = "right side indexed about 2.2 GB, above the 57.0 MB it may have of the memory \
-                 pool; left side indexed about 5.7 MB, its candidates 51.5 MB, above it too";
+                 pool; left side indexed about 5.7 MB, its candidates 55.7 MB, above it too";
     let joins = |joins: usize, known: Known| Known { joins, ..known };
     let table = [
         (known.clone(), BroadcastLeft, within),
@@ -228,7 +228,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
             joins(2, known.clone()),
             SortMerge,
             "right side indexed about 2.2 GB, above the 32.0 MB it may have of the memory pool; \
-             left side indexed about 5.7 MB, its candidates 51.5 MB, above it too",
+             left side indexed about 5.7 MB, its candidates 55.7 MB, above it too",
         ),
         (
             Known {
@@ -237,7 +237,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
             },
             SortMerge,
             "right side indexed about 2.2 GB, above the 64.0 MB it may have of the memory pool; \
-             left side indexed about 5.7 MB, its candidates 203.7 MB, above it too",
+             left side indexed about 5.7 MB, its candidates 220.5 MB, above it too",
         ),
         (
             Known {
@@ -256,7 +256,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
             },
             SortMerge,
             "right side indexed about 2.2 GB, above asof.broadcast_threshold = 8.0 MB; left side \
-             indexed about 5.7 MB, its candidates 51.5 MB, above the 50.0 MB it may have of the \
+             indexed about 5.7 MB, its candidates 55.7 MB, above the 50.0 MB it may have of the \
              memory pool",
         ),
         (
