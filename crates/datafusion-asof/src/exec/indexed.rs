@@ -79,11 +79,12 @@ fn start_build(
     partitions: Range<usize>,
     context: &Arc<TaskContext>,
 ) -> Result<BuildFuture<BuildSide>> {
-    let tasks = most_tasks(partitions.len(), context);
+    // Their metrics are those of partitions where there is one of each.
+    let tasks = partitions.start..partitions.start + most_tasks(partitions.len(), context);
     let partitions = partitions.map(|partition| right.execute(partition, Arc::clone(context)));
     let right = RightInput {
         partitions: partitions.collect::<Result<_>>()?,
-        metrics: (0..tasks)
+        metrics: tasks
             .map(|task| BuildMetrics::new(join.metrics_set(), task))
             .collect(),
         reservation: MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool()),
