@@ -43,7 +43,7 @@ use super::left_block::{HeldBack, LeftBlock};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use super::parallel::{Ahead, most_tasks};
+use super::parallel::{Ahead, readers};
 use super::shared_build::{ActivePartition, BuildFuture};
 use crate::kernel::rows::RowId;
 
@@ -80,7 +80,8 @@ fn start_build(
     context: &Arc<TaskContext>,
 ) -> Result<BuildFuture<BuildSide>> {
     // Their metrics are those of partitions where there is one of each.
-    let tasks = partitions.start..partitions.start + most_tasks(partitions.len(), context);
+    let readers = readers(right.as_ref(), partitions.len(), context);
+    let tasks = partitions.start..partitions.start + readers;
     let partitions = partitions.map(|partition| right.execute(partition, Arc::clone(context)));
     let right = RightInput {
         partitions: partitions.collect::<Result<_>>()?,

@@ -47,7 +47,7 @@ use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks};
+use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
 use crate::kernel::index::{
     Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfStream, Places, Placing, SideIndex,
 };
@@ -334,10 +334,11 @@ impl Build {
         index: &Arc<SideIndex>,
     ) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
         let partitions = 0..self.right.output_partitioning().partition_count();
+        let tasks = readers(self.right.as_ref(), partitions.len(), &self.context);
         let inputs = partitions.map(|p| self.right.execute(p, Arc::clone(&self.context)));
         let inputs = Arc::new(Queue::new(inputs.collect::<Result<_>>()?));
         let mut readers = JoinSet::new();
-        for task in 0..self.tasks() {
+        for task in 0..tasks {
             let stream = RightStream::new(
                 Arc::clone(&self.matching),
                 Arc::clone(index),

@@ -8,15 +8,25 @@ use datafusion::common::runtime::{JoinSet, SpawnedTask};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::Time;
 use tokio::task::JoinError;
 
+use super::row_place::reads_apart;
 use crate::kernel::pieces::Pieces;
 
-/// Tasks for so much to share out; an exchange below has no more partitions than there are tasks, all
-/// of which must be read at a time.
+/// Tasks for so much to share out.
 pub(super) fn most_tasks(of: usize, context: &TaskContext) -> usize {
     of.min(context.session_config().target_partitions()).max(1)
+}
+
+/// Tasks that read so many partitions of a plan: one for each, unless they can be
+/// [read apart](reads_apart), and so shared out.
+pub(super) fn readers(plan: &dyn ExecutionPlan, partitions: usize, context: &TaskContext) -> usize {
+    match reads_apart(plan) {
+        true => most_tasks(partitions, context),
+        false => partitions,
+    }
 }
 
 /// What tasks share out, first come, first served.

@@ -22,6 +22,7 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics, exec_err};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
@@ -99,11 +100,7 @@ pub(super) fn finely_cut(
     config: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let cut = plan.transform_down(|plan| {
-        let is_above = plan.is::<RowPlaceExec>()
-            || plan.is::<FilterExec>()
-            || plan.is::<ProjectionExec>()
-            || plan.is::<UnionExec>();
-        if is_above {
+        if hands_partitions_on(plan.as_ref()) {
             return Ok(Transformed::no(plan));
         }
         Ok(match pinned_source::finely_cut(&plan, config)? {
@@ -112,6 +109,21 @@ pub(super) fn finely_cut(
         })
     });
     cut.data()
+}
+
+/// Whether a partition of a plan can be read to its end before another is begun. Exchanges keep what
+/// nobody reads yet, and partitions of a hash join wait for each other before the first row.
+pub(super) fn reads_apart(plan: &dyn ExecutionPlan) -> bool {
+    let inputs = || plan.children().into_iter().map(AsRef::as_ref);
+    plan.is::<DataSourceExec>() || hands_partitions_on(plan) && inputs().all(reads_apart)
+}
+
+/// Whether each partition of a plan is made of one of an input alone.
+fn hands_partitions_on(plan: &dyn ExecutionPlan) -> bool {
+    plan.is::<RowPlaceExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<UnionExec>()
 }
 
 /// The place column of a plan that has one: its last.
