@@ -99,9 +99,12 @@ impl BuildSide {
         probing.work.finish()
     }
 
-    /// Whether more left rows at a time would be matched faster.
-    pub(super) fn gains_by_more(&self, matching: &Matching, matches: &Matches) -> bool {
-        !matching.residual.decides() && self.index.gains_by_more(matches.in_order)
+    /// Left rows like these that would be matched together with gain.
+    pub(super) fn gains_together(&self, matching: &Matching, matches: &Matches) -> usize {
+        match matching.residual.decides() {
+            true => 0,
+            false => self.index.gains_together(matches.in_order),
+        }
     }
 }
 

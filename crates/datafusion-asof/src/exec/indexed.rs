@@ -135,7 +135,9 @@ fn indexed_stream(
                     }
                 }
                 Next::Probed(probed) => {
-                    held.learn(probed.left_rows, bounded && probed.gains_by_more);
+                    if bounded {
+                        held.learn(probed.left_rows, probed.gains_together);
+                    }
                     if let Some(chosen) = &mut chosen {
                         chosen.note(&probed.chosen);
                     }
@@ -204,7 +206,7 @@ struct Probed {
     rows: Vec<RecordBatch>,
     /// The right rows that were chosen, where the others come out alone.
     chosen: Vec<RowId>,
-    gains_by_more: bool,
+    gains_together: usize,
 }
 
 /// What matching one left partition takes.
@@ -245,7 +247,7 @@ impl Probe {
         Ok(Probed {
             left_rows: end,
             rows: out,
-            gains_by_more: build.gains_by_more(matching, &matches),
+            gains_together: build.gains_together(matching, &matches),
             chosen: match self.keeps_unchosen() {
                 true => matches.rows,
                 false => vec![],

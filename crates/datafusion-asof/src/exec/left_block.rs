@@ -3,7 +3,7 @@
 //! # Motivation
 //!
 //! An index larger than the caches answers many left rows that come in no order faster than few
-//! (`kernel/index/probe.rs`). So batches are held back until there are enough of them: twice as
+//! (`kernel/index/probe.rs`). So batches are held back until there are enough of them: four times as
 //! many every time, so that a query that wants few rows does not wait for many. Each comes out
 //! as it came in.
 //!
@@ -16,8 +16,8 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::execution::memory_pool::MemoryReservation;
 
-/// Left rows from which on waiting for more gains nothing.
-const MOST_ROWS: usize = 1 << 18;
+/// How many times as many as before are waited for.
+const GROWTH: usize = 4;
 /// What matching holds for each left row at most.
 const ROW_BYTES: usize = 104;
 
@@ -70,11 +70,8 @@ impl HeldBack {
         })
     }
 
-    /// Says of a block of so many rows whether one of more would have been matched faster.
-    pub(super) fn learn(&mut self, rows: usize, gains_by_more: bool) {
-        self.wanted = match gains_by_more {
-            true => (2 * rows).min(MOST_ROWS),
-            false => 0,
-        };
+    /// Says of a block of so many rows in which ones like it would be matched with gain.
+    pub(super) fn learn(&mut self, rows: usize, gains_together: usize) {
+        self.wanted = gains_together.min(GROWTH * rows);
     }
 }

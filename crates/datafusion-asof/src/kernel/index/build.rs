@@ -16,11 +16,9 @@
 //! time, so that their rows, one after the other, are the list of the key: equal times are
 //! never parted.
 //!
-//! Rows come to their list in the order of their places. Where they are in time order already,
-//! nothing is sorted. Otherwise a list is sorted as plain `u64`, the time above the position,
-//! if both fit: that is twice as fast as sorting pairs. Ties come out in the order of places
-//! either way; what `TIES BY` or a right side that lost its order has to say is applied to
-//! runs of equal times.
+//! Rows come to their list in the order of their places, which [`sort`](super::sort) keeps among
+//! equal times; what `TIES BY` or a right side that lost its order has to say is applied to runs
+//! of equal times.
 //!
 //! # Memory
 //!
@@ -41,6 +39,7 @@ use super::finish::Finishing;
 use super::line::IndexTime;
 use super::plan::{Equals, Layout, LinePlan, Scatter};
 use super::planning::SHARD_ROWS;
+use super::sort::sort_by_time;
 use crate::kernel::ordinals::is_known;
 
 /// Stands for the shard of a row that cannot match.
@@ -71,8 +70,8 @@ impl<T: IndexTime> LinePlan<T> {
     /// Bytes needed until the lists are made, by so many tasks at a time.
     pub(crate) fn shards_size(&self, tasks: usize) -> usize {
         let offsets = self.layout.shards.len() * self.scatters.len() * size_of::<u32>();
-        // Of the shards at work times and rows, numbers to be sorted, and the rows before.
-        let row = size_of::<T>() + size_of::<u64>() + 2 * size_of::<u32>();
+        // Of the shards at work times and rows, numbers to be sorted and sorted, and the rows before.
+        let row = size_of::<T>() + 2 * size_of::<u64>() + 2 * size_of::<u32>();
         let at_work = self.rows().min(tasks * 2 * SHARD_ROWS);
         self.rows() * size_of::<Entry<T>>() + offsets + at_work * row
     }
@@ -258,29 +257,5 @@ fn buffer<T: ArrowNativeType>(bytes: BytesMut) -> ScalarBuffer<T> {
     match bytes.as_ptr().align_offset(align_of::<T>()) {
         0 => Buffer::from(bytes).into(),
         _ => Buffer::from_slice_ref(&*bytes).into(),
-    }
-}
-
-/// Sorts by time; equal times keep their order.
-fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
-    if times.is_sorted() {
-        return;
-    }
-    if let Some(mut packed) = T::packed(times) {
-        packed.numbers.sort_unstable();
-        let unsorted = rows.to_vec();
-        for (at, number) in packed.numbers.iter().enumerate() {
-            let (time, position) = T::unpack(&packed, *number);
-            times[at] = time;
-            rows[at] = unsorted[position];
-        }
-        return;
-    }
-    let mut pairs: Vec<(T, usize)> = times.iter().copied().zip(0..).collect();
-    pairs.sort_unstable();
-    let unsorted = rows.to_vec();
-    for (at, (time, position)) in pairs.into_iter().enumerate() {
-        times[at] = time;
-        rows[at] = unsorted[position];
     }
 }

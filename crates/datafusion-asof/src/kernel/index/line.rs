@@ -47,7 +47,10 @@ pub(crate) trait IndexTime: ArrowNativeType + Ord + Into<i128> {
 pub(crate) struct Packed<T> {
     pub numbers: Vec<u64>,
     least: T,
-    position_bits: u32,
+    /// Of the greatest number at most.
+    pub bits: u32,
+    /// The lowest of them.
+    pub position_bits: u32,
 }
 
 impl IndexTime for i64 {
@@ -71,7 +74,8 @@ impl IndexTime for i64 {
         let (least, greatest) = (*times.iter().min()?, *times.iter().max()?);
         let span = greatest.wrapping_sub(least).cast_unsigned();
         let position_bits = usize::BITS - times.len().leading_zeros();
-        if (u64::BITS - span.leading_zeros()) + position_bits > u64::BITS {
+        let bits = u64::BITS - span.leading_zeros() + position_bits;
+        if bits > u64::BITS {
             return None;
         }
         let number = |(position, time): (u64, &i64)| {
@@ -80,6 +84,7 @@ impl IndexTime for i64 {
         Some(Packed {
             numbers: (0..).zip(times).map(number).collect(),
             least,
+            bits,
             position_bits,
         })
     }

@@ -46,6 +46,7 @@ mod planning;
 mod probe;
 mod ranks;
 mod search;
+mod sort;
 mod timeline;
 mod walk;
 

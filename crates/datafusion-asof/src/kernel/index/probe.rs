@@ -11,7 +11,9 @@
 //! Queries that end up near each other use the same cache lines and pages while these are at
 //! hand. That accesses to an index be buffered and ordered so is the idea of Zhou and Ross,
 //! "Buffering accesses to memory-resident index structures" (VLDB 2003). The order is rough, by
-//! one pass of a counting sort: what it has to save is not comparisons but waits.
+//! one pass of a counting sort: what it has to save is not comparisons but waits. Where queries
+//! are so many that they meet in most cache lines of a part of the index, that part is read
+//! through before, which the processor foresees and a search is not.
 //!
 //! # Memory
 //!
@@ -28,7 +30,7 @@ use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
 use super::search::Search;
-use super::timeline::{NARROWED_BITS, Query, Timeline};
+use super::timeline::{NARROWED_BITS, Query, Timeline, read_through};
 use super::walk::{Open, Walk};
 use crate::kernel::distance::Metric;
 use crate::kernel::domain::Times;
@@ -41,8 +43,10 @@ use crate::spec::AsOfDirection;
 const MANY: usize = 32_768;
 /// Queries answered together: their waits for memory overlap, and they stay in cache.
 const TOGETHER: usize = 512;
+/// Rows of the index for each query, up to which it is worth to read all of them ahead.
+const READ_AHEAD: usize = 64;
 /// Parts of the line that queries are put in the order of: so many open ends stay in cache.
-const PART_BITS: u32 = 11;
+const PART_BITS: u32 = 12;
 
 /// Left rows that look for matches.
 pub(super) struct Asking {
@@ -85,6 +89,21 @@ impl<T: IndexTime> Line<'_, T> {
         self.numbers.id(self.postings.rows[at])
     }
 
+    /// Reads what queries will look at from end to end, if they will look at most of it:
+    /// the processor foresees that, but not where each of them goes on.
+    fn read_ahead(&self, queries: &[Query<T>]) {
+        let start = queries.iter().map(|query| query.start).min();
+        let end = queries.iter().map(|query| query.end).max();
+        let (Some(start), Some(end)) = (start, end) else {
+            return;
+        };
+        let places = start as usize..end as usize;
+        if places.len() <= READ_AHEAD * queries.len() {
+            read_through(&self.postings.rows[places.clone()]);
+            self.times.read_ahead(places);
+        }
+    }
+
     #[inline]
     fn stretch(&self, key: u32) -> Range<u32> {
         if key == ABSENT {
@@ -121,6 +140,7 @@ impl Probe<'_> {
         let mut open = vec![];
         let decides = asking.decides();
         for queries in queries.chunks_mut(TOGETHER) {
+            line.read_ahead(queries);
             line.times.find(queries, self.equal_precedes());
             for query in queries {
                 let (row, time) = (query.row as usize, query.time);

@@ -20,8 +20,8 @@
 //! Each left row is looked up for itself. But where they come in no order and the index is too
 //! large for the caches, every search would wait for memory several times, at addresses that no
 //! one foresees. Left rows of many batches together, looked up in the order of the places they
-//! have in the index, share those waits ([`probe`](super::probe)). [`SideIndex::gains_by_more`]
-//! says whether that is so.
+//! have in the index, share those waits ([`probe`](super::probe)). [`SideIndex::gains_together`]
+//! says how many that takes.
 
 use std::sync::Arc;
 
@@ -44,6 +44,13 @@ use crate::spec::{MatchOp, Side};
 const CACHED_ROWS: usize = 1 << 18;
 /// The places of so many keys that go up together are in cache.
 const CACHED_KEYS: u32 = 1 << 16;
+
+/// Rows of the index for each left row, for which most that is read from memory is used by many.
+const ROWS_OF_QUERY: usize = 32;
+/// Left rows that are waited for at least, and at most: nobody can end what is done with them before it is
+/// done.
+const LEAST_TOGETHER: usize = 1 << 17;
+const MOST_TOGETHER: usize = 1 << 19;
 
 /// A left batch to be matched.
 pub(crate) struct LeftBatch<'a> {
@@ -122,11 +129,15 @@ impl SideIndex {
         })
     }
 
-    /// Whether looking up more left rows at a time is worth holding them back for: where they
-    /// come in no order, or under more keys than are in cache, and the index is not in cache.
-    pub(crate) fn gains_by_more(&self, in_order: bool) -> bool {
+    /// Left rows that are looked up together with gain: many where they come in no order, or
+    /// under more keys than are in cache, and the index is not in cache; else none.
+    pub(crate) fn gains_together(&self, in_order: bool) -> usize {
+        let rows = self.all.rows.len();
         let local = in_order && self.ordinals.len() <= CACHED_KEYS as usize;
-        self.all.rows.len() >= CACHED_ROWS && !local
+        match rows >= CACHED_ROWS && !local {
+            true => (rows / ROWS_OF_QUERY).clamp(LEAST_TOGETHER, MOST_TOGETHER),
+            false => 0,
+        }
     }
 }
 

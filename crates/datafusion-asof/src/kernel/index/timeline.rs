@@ -24,11 +24,14 @@
 //! searches that of Chen et al., "Improving hash join performance through prefetching" (ICDE
 //! 2004).
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::datatypes::ArrowNativeType;
 
+/// Bytes that come from memory together.
+const CACHE_LINE: usize = 64;
 const FAN_OUT_BITS: u32 = 4;
 const FAN_OUT: usize = 1 << FAN_OUT_BITS;
 /// Times, or samples of a level, between two samples of the next.
@@ -188,6 +191,13 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         start..end
     }
 
+    /// Takes a stretch, and the samples of it that do not stay in cache, into the cache.
+    pub(super) fn read_ahead(&self, stretch: Range<usize>) {
+        let samples = stretch.start >> FAN_OUT_BITS..stretch.end >> FAN_OUT_BITS;
+        read_through(&self.samples[0][samples]);
+        read_through(&self.times[stretch]);
+    }
+
     /// Where the run of times equal to that at `start` ends.
     pub(super) fn end_of_run(&self, start: usize, end: usize) -> usize {
         let time = self.at(start);
@@ -210,6 +220,12 @@ fn count<T: Copy>(times: &[T], len: usize, precedes: impl Fn(T) -> bool) -> usiz
     let passes = |at: usize| usize::from((at < len) & precedes(times[at % FAN_OUT]));
     let before = 4 * (passes(3) + passes(7) + passes(11));
     before + passes(before) + passes(before + 1) + passes(before + 2)
+}
+
+/// Takes memory that follows each other into the cache.
+pub(super) fn read_through<T: Copy + Ord>(values: &[T]) {
+    let of_each_line = values.iter().step_by(CACHE_LINE / size_of::<T>());
+    black_box(of_each_line.max());
 }
 
 #[cfg(test)]
