@@ -1,0 +1,107 @@
+//! Rows of one list by time.
+//!
+//! # Algorithm
+//!
+//! Where times ascend already, nothing is done. Otherwise the rows are sorted as plain `u64`, the
+//! time above the position, if both fit: few by comparisons, many by the digits of their times, the
+//! lowest first, each pass keeping the order of the one before (the radix sort of punched cards;
+//! Knuth, "The Art of Computer Programming" 3, 5.2.5). In a list that is in cache a pass costs less
+//! than two nanoseconds a row, whatever the distribution, and positions need no pass: they ascend.
+//! Times too wide for that are sorted beside their positions.
+
+use super::line::{IndexTime, Packed};
+
+/// Fewer rows are sorted by comparisons.
+const MANY: usize = 2048;
+/// A digit's counts, and the lines that are written to at a time, stay in the first cache.
+const MOST_DIGIT_BITS: u32 = 11;
+
+/// Sorts by time; equal times keep their order.
+pub(super) fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
+    if times.is_sorted() {
+        return;
+    }
+    let unsorted = rows.to_vec();
+    let Some(mut packed) = T::packed(times) else {
+        let mut pairs: Vec<(T, usize)> = times.iter().copied().zip(0..).collect();
+        pairs.sort_unstable();
+        for (at, (time, position)) in pairs.into_iter().enumerate() {
+            times[at] = time;
+            rows[at] = unsorted[position];
+        }
+        return;
+    };
+    match times.len() < MANY {
+        true => packed.numbers.sort_unstable(),
+        false => sort_by_digits(&mut packed),
+    }
+    for (at, number) in packed.numbers.iter().enumerate() {
+        let (time, position) = T::unpack(&packed, *number);
+        times[at] = time;
+        rows[at] = unsorted[position];
+    }
+}
+
+/// Sorts by the bits above the positions.
+fn sort_by_digits<T>(packed: &mut Packed<T>) {
+    let bits = packed.bits - packed.position_bits;
+    let passes = bits.div_ceil(MOST_DIGIT_BITS).max(1);
+    let digit_bits = bits.div_ceil(passes);
+    let mut sorted = vec![0; packed.numbers.len()];
+    for pass in 0..passes {
+        let shift = packed.position_bits + pass * digit_bits;
+        let digit = |number: u64| (number >> shift) as usize & ((1 << digit_bits) - 1);
+        let mut next = [0u32; 1 << MOST_DIGIT_BITS];
+        for number in &packed.numbers {
+            next[digit(*number)] += 1;
+        }
+        let mut start = 0;
+        for slot in &mut next {
+            start += std::mem::replace(slot, start);
+        }
+        for number in &packed.numbers {
+            let slot = &mut next[digit(*number)];
+            sorted[*slot as usize] = *number;
+            *slot += 1;
+        }
+        std::mem::swap(&mut packed.numbers, &mut sorted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every number of rows around the change of method, few and many distinct times, narrow and
+    /// wide spans, beside the standard library's stable sort.
+    #[test]
+    fn sorts_like_a_stable_sort() {
+        let mut state = 7u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state >> 11
+        };
+        for len in [1, 2, 3, 100, MANY - 1, MANY, MANY + 1, 5000] {
+            for span in [1, 2, 1000, 1 << 38, 1 << 50] {
+                let times: Vec<i64> = (0..len)
+                    .map(|_| (random() % span).cast_signed() - 500)
+                    .collect();
+                sorts(&times);
+                sorts(&times.iter().map(|t| i128::from(*t)).collect::<Vec<_>>());
+            }
+            let wide = (0..len).map(|row| if row % 3 == 0 { i64::MIN } else { i64::MAX });
+            sorts(&wide.collect::<Vec<_>>());
+        }
+    }
+
+    fn sorts<T: IndexTime>(times: &[T]) {
+        let (mut sorted, mut rows) = (times.to_vec(), (0..times.len() as u32).collect::<Vec<_>>());
+        sort_by_time(&mut sorted, &mut rows);
+        let mut expected: Vec<(T, u32)> = times.iter().copied().zip(0..).collect();
+        expected.sort_by_key(|(time, _)| *time);
+        let found: Vec<(T, u32)> = sorted.into_iter().zip(rows).collect();
+        assert_eq!(found, expected);
+    }
+}
