@@ -49,12 +49,12 @@ use datafusion::physical_plan::{
 use super::build_side::BuildSide;
 use super::dynamic_filter::{filters_for_inputs, own_filter};
 use super::indexed::{broadcast_stream, partitioned_stream};
-use super::left_side::{LeftSide, left_indexed_stream};
+use super::left_side::{LeftSide, left_indexed_stream, with_same_left};
 use super::matching::Matching;
 use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
-use super::row_place::{finely_cut, has_row_place, with_row_place};
-use super::shared_build::SharedBuild;
+use super::row_place::{evenly_cut, finely_cut, has_row_place, with_row_place};
+use super::shared_build::{BuildFuture, SharedBuild};
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
 use super::time_salt::{Skew, carried, has_salt, salt};
@@ -77,7 +77,7 @@ pub struct AsOfJoinExec {
     pub(super) indexes_partitions: bool,
     /// Known from planning on until the strategy is chosen.
     pub(super) skew: Option<Arc<Skew>>,
-    build: SharedBuild<BuildSide>,
+    build: SharedBuild<BuildFuture<BuildSide>>,
     left_side: SharedBuild<LeftSide>,
     /// Filters the scan of the side that is read last.
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
@@ -171,13 +171,17 @@ impl AsOfJoinExec {
         self.executed_as(self.own_inputs()?, strategy, reason.into())
     }
 
-    /// The same join, its right side cut into more partitions than there are tasks to read them, if it
-    /// is read whole by tasks that share them out.
-    pub(crate) fn with_right_cut(self, config: &ConfigOptions) -> Result<Self> {
+    /// The same join, the scans of its sides cut: the right side into more partitions than there are
+    /// tasks, if it is read whole by tasks that share them out, the left into as many.
+    pub(crate) fn with_scans_cut(self, config: &ConfigOptions) -> Result<Self> {
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
                 let right = finely_cut(Arc::clone(&self.right), config)?;
-                self.with_inputs(Arc::clone(&self.left), right)
+                let left = match self.matching.spec.join_type.keeps_unmatched_right() {
+                    true => Arc::clone(&self.left),
+                    false => evenly_cut(Arc::clone(&self.left), config)?,
+                };
+                self.with_inputs(left, right)
             }
             AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => Ok(self),
         }
@@ -282,7 +286,7 @@ impl AsOfJoinExec {
         &self.matching
     }
 
-    pub(super) fn build(&self) -> &SharedBuild<BuildSide> {
+    pub(super) fn build(&self) -> &SharedBuild<BuildFuture<BuildSide>> {
         &self.build
     }
 
@@ -325,6 +329,9 @@ impl DisplayAs for AsOfJoinExec {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 let (strategy, reason) = (self.strategy, &self.reason);
                 write!(f, "AsOfJoinExec: strategy={strategy} ({reason}), {spec}")?;
+                if with_same_left(self).is_some() {
+                    f.write_str(", left index of the join below")?;
+                }
                 match self.matching.projection {
                     Some(_) => write!(f, ", projection=[{}]", self.output_names()),
                     None => Ok(()),
@@ -333,6 +340,9 @@ impl DisplayAs for AsOfJoinExec {
             DisplayFormatType::TreeRender => {
                 writeln!(f, "strategy={}", self.strategy)?;
                 writeln!(f, "reason={}", self.reason)?;
+                if with_same_left(self).is_some() {
+                    writeln!(f, "left index=of the join below")?;
+                }
                 writeln!(f, "join_type={}", spec.join_type)?;
                 for key in &spec.on {
                     writeln!(f, "on={key}")?;

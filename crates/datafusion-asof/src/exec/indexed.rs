@@ -99,7 +99,10 @@ fn indexed_stream(
     join: &AsOfJoinExec,
     partition: usize,
     context: &Arc<TaskContext>,
-    (build, active): (BuildFuture<BuildSide>, Option<ActivePartition<BuildSide>>),
+    (build, active): (
+        BuildFuture<BuildSide>,
+        Option<ActivePartition<BuildFuture<BuildSide>>>,
+    ),
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
     let left = join.left().execute(partition, Arc::clone(context))?;

@@ -2,12 +2,15 @@
 //!
 //! # Sides
 //!
-//! The left input is read to its end and indexed, then the right is read, by tasks that share its
-//! partitions out, and each of its rows offered to the left rows that it is a candidate of
-//! (`kernel/index/candidates.rs`). When it has ended, left rows choose among their candidates
-//! (`kernel/index/choosing.rs`), and every left partition comes out as it came in, in its own order
-//! and batches. Tasks gather its right columns, so that all cores have work where all left rows are
-//! in one partition.
+//! The left input is read to its end and indexed ([`left_index`]), then the right is read, by tasks
+//! that share its partitions out, and each of its rows offered to the left rows that it is a
+//! candidate of (`kernel/index/candidates.rs`). When it has ended, left rows choose among their
+//! candidates (`kernel/index/choosing.rs`), and every left partition comes out as it came in, in its
+//! own order and batches. Tasks gather its right columns, so that all cores have work where all left
+//! rows are in one partition.
+//!
+//! A join above one with the same left rows, keys and times has its index from there, and takes the
+//! left rows when they come out of it.
 //!
 //! # Memory
 //!
@@ -21,6 +24,7 @@
 //! Without a left row the right is not read. One row of the right may be the choice of
 //! millions, and is kept once.
 
+mod left_index;
 mod right_stream;
 
 use std::ops::Range;
@@ -38,68 +42,43 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{FutureExt, StreamExt};
 
+pub(super) use self::left_index::with_same_left;
+use self::left_index::{LeftBatch, LeftIndex, LeftInput};
 use self::right_stream::RightStream;
 use super::asof_join::AsOfJoinExec;
-use super::build_side::{build_index, push};
-use super::copies::KeptMemory;
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
 use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
-use crate::kernel::index::{
-    Candidates, Choosing, Hopeless, IndexBatch, IndexPart, OfStream, Places, Placing, SideIndex,
-};
+use super::shared_build::{Attempt, Build, BuildFuture};
+use crate::kernel::index::{Candidates, Choosing, OfStream, Placing, SideIndex};
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::spec::Side;
 
-/// Room for the row numbers of a partition.
-const PARTITION_SHIFT: u32 = 40;
-
-/// The left side with what each of its rows chose.
+/// The left side, and what its rows chose.
+#[derive(Clone)]
 pub(super) struct LeftSide {
-    /// By partition.
-    batches: Vec<Vec<LeftBatch>>,
-    /// By section.
+    index: BuildFuture<LeftIndex>,
+    chosen: BuildFuture<Chosen>,
+}
+
+impl Build for LeftSide {
+    fn has_ended(&self) -> bool {
+        self.chosen.has_ended()
+    }
+}
+
+/// What the left rows chose.
+pub(super) struct Chosen {
+    /// By section of the left.
     choices: Vec<Vec<RowId>>,
     tasks: usize,
     /// Until a partition has reported them.
     counts: Mutex<Option<MatchCounts>>,
     kept: KeptBatches,
     _reservation: Arc<MemoryReservation>,
-}
-
-/// A left batch, of which the rows are numbered from `start` on in a section of the left.
-struct LeftBatch {
-    section: usize,
-    start: usize,
-    rows: RecordBatch,
-}
-
-/// The left batches while they are numbered.
-struct Sections {
-    /// Numbers of the left rows in each; tasks share them out.
-    of: Vec<Range<usize>>,
-    /// Rows from which on a section is full.
-    full: usize,
-}
-
-impl Sections {
-    fn add(&mut self, batch: &RecordBatch) -> LeftBatch {
-        let end = self.of.last().map_or(0, |last| last.end);
-        if self.of.last().is_none_or(|last| last.len() >= self.full) {
-            self.of.push(end..end);
-        }
-        let section = self.of.len() - 1;
-        let of = &mut self.of[section];
-        of.end += batch.num_rows();
-        LeftBatch {
-            section,
-            start: end - of.start,
-            rows: batch.clone(),
-        }
-    }
 }
 
 /// The left rows of one partition.
@@ -109,47 +88,66 @@ pub(super) fn left_indexed_stream(
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
     let partitions = join.left().output_partitioning().partition_count();
-    let (build, active) = join.left_side().join(partition, partitions, |attempt| {
-        let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
-        let build = Build {
-            matching: Arc::clone(join.matching()),
-            left: attempt.input(join.left())?,
-            right: attempt.input(join.right())?,
-            metrics: join.metrics_set().clone(),
-            dynamic_filter: join.dynamic_filter().cloned(),
-            reservation: Arc::new(reservation),
-            context: Arc::clone(context),
+    let mut rows_below = None;
+    let mut index_below = None;
+    if let Some(below) = with_same_left(join) {
+        rows_below = Some(below.execute(partition, Arc::clone(context))?);
+        // These rows come in the order of the index that the join below has now.
+        let Some(LeftSide { index, .. }) = below.left_side().current() else {
+            return exec_err!("an ASOF JOIN has no index of its left side");
         };
-        let build = build.run().map(|built| built.map_err(Arc::new));
-        Ok(build.boxed().shared())
+        (join.left_side()).renounce(|side| !side.index.ptr_eq(&index));
+        index_below = Some(index);
+    }
+    let (side, active) = join.left_side().join(partition, partitions, |attempt| {
+        let index = match index_below {
+            Some(index) => index,
+            None => start_index(join, attempt, context)?,
+        };
+        start(join, index, attempt, context)
     })?;
     let output = Output::new(join.matching(), join.metrics_set(), partition);
     let output = Arc::new(output);
     let metrics = ProbeMetrics::new(join.metrics_set(), partition);
     let schema = Arc::clone(&join.matching().columns.schema);
+    let matching = Arc::clone(join.matching());
     let stream = async_try_stream(move |mut out| async move {
         let _active = active;
-        let side = build.await.map_err(DataFusionError::Shared)?;
-        if let Some(counts) = side.take_counts() {
+        let chosen = side.chosen.await.map_err(DataFusionError::Shared)?;
+        let index = side.index.await.map_err(DataFusionError::Shared)?;
+        if let Some(counts) = chosen.take_counts() {
             metrics.record(counts);
         }
         // Another partition may have fewer rows, and its core nothing to do.
-        let mut ahead = Ahead::new(1 + side.tasks / partitions);
-        for batch in 0..side.batches[partition].len() {
+        let mut ahead = Ahead::new(1 + chosen.tasks / partitions);
+        for number in 0..index.batches[partition].len() {
+            let left = match &mut rows_below {
+                None => index.batches[partition][number].rows.clone(),
+                Some(rows) => match rows.next().await.transpose()? {
+                    Some(batch) => batch.project(&matching.columns.left)?,
+                    None => return exec_err!("left rows of an ASOF JOIN are missing"),
+                },
+            };
             if ahead.is_full()
                 && let Some(rows) = ahead.next().await?
             {
                 emit(&mut out, rows, &metrics.baseline).await;
             }
-            let (side, output) = (Arc::clone(&side), Arc::clone(&output));
+            let (index, output) = (Arc::clone(&index), Arc::clone(&output));
+            let chosen = Arc::clone(&chosen);
             let time = metrics.baseline.elapsed_compute().clone();
             ahead.begin(async move {
                 let _timer = time.timer();
-                side.assemble(&output, &side.batches[partition][batch])
+                chosen.assemble(&output, &index.batches[partition][number], &left)
             });
         }
         while let Some(rows) = ahead.next().await? {
             emit(&mut out, rows, &metrics.baseline).await;
+        }
+        if let Some(mut rows) = rows_below
+            && rows.next().await.transpose()?.is_some()
+        {
+            return exec_err!("left rows of an ASOF JOIN were not indexed");
         }
         metrics.baseline.done();
         Ok(())
@@ -167,16 +165,24 @@ async fn emit(
     }
 }
 
-impl LeftSide {
-    /// The output rows of a left batch.
-    fn assemble(&self, output: &Output, batch: &LeftBatch) -> Result<RecordBatch> {
-        let rows = batch.start..batch.start + batch.rows.num_rows();
+impl Chosen {
+    /// The output rows of a left batch, of which the columns that come out are given.
+    fn assemble(
+        &self,
+        output: &Output,
+        batch: &LeftBatch,
+        left: &RecordBatch,
+    ) -> Result<RecordBatch> {
+        if left.num_rows() != batch.rows.num_rows() {
+            return exec_err!("left batches of an ASOF JOIN are not those that were indexed");
+        }
+        let rows = batch.start..batch.start + left.num_rows();
         let choice = Choice {
             rows: &self.choices[batch.section][rows],
             by_class: &[],
             class_of_column: &[],
         };
-        output.assemble(&batch.rows, choice, &self.kept)
+        output.assemble(left, choice, &self.kept)
     }
 
     fn take_counts(&self) -> Option<MatchCounts> {
@@ -185,53 +191,76 @@ impl LeftSide {
     }
 }
 
-/// What the building of a [`LeftSide`] needs.
-struct Build {
+/// Begins to read and index the left side.
+fn start_index(
+    join: &AsOfJoinExec,
+    attempt: Attempt,
+    context: &Arc<TaskContext>,
+) -> Result<BuildFuture<LeftIndex>> {
+    let input = LeftInput {
+        matching: Arc::clone(join.matching()),
+        left: attempt.input(join.left())?,
+        context: Arc::clone(context),
+        metrics: join.metrics_set().clone(),
+        tasks: tasks(join, context),
+    };
+    let index = input.index().map(|built| built.map_err(Arc::new));
+    Ok(index.boxed().shared())
+}
+
+/// Begins to have left rows choose.
+fn start(
+    join: &AsOfJoinExec,
+    index: BuildFuture<LeftIndex>,
+    attempt: Attempt,
+    context: &Arc<TaskContext>,
+) -> Result<LeftSide> {
+    let reservation = MemoryConsumer::new("AsOfJoinBuild").register(context.memory_pool());
+    let choosing = RightInput {
+        matching: Arc::clone(join.matching()),
+        left: index.clone(),
+        right: attempt.input(join.right())?,
+        metrics: join.metrics_set().clone(),
+        dynamic_filter: join.dynamic_filter().cloned(),
+        reservation: Arc::new(reservation),
+        context: Arc::clone(context),
+        tasks: tasks(join, context),
+    };
+    let chosen = choosing.run().map(|chosen| chosen.map_err(Arc::new));
+    let chosen = chosen.boxed().shared();
+    Ok(LeftSide { index, chosen })
+}
+
+/// Tasks that work is shared out to.
+fn tasks(join: &AsOfJoinExec, context: &TaskContext) -> usize {
+    let partitions = |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count();
+    let most = partitions(join.left()).max(partitions(join.right()));
+    most_tasks(most, context)
+}
+
+/// What it takes to have left rows choose.
+struct RightInput {
     matching: Arc<Matching>,
-    left: Arc<dyn ExecutionPlan>,
+    left: BuildFuture<LeftIndex>,
     right: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     metrics: ExecutionPlanMetricsSet,
     reservation: Arc<MemoryReservation>,
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
+    tasks: usize,
 }
 
-impl Build {
-    async fn run(self) -> Result<Arc<LeftSide>> {
-        let kept_left = Arc::new(KeptMemory::new(Arc::clone(&self.reservation)));
-        let (mut parts, mut batches) = (vec![], vec![]);
-        for (part, of_part) in self.read_left(&kept_left).await? {
-            parts.push(part);
-            batches.push(of_part);
-        }
+impl RightInput {
+    async fn run(self) -> Result<Arc<Chosen>> {
+        let left = self.left.clone().await.map_err(DataFusionError::Shared)?;
         let metrics = BuildMetrics::new(&self.metrics, 0);
-        let timer = metrics.build_time.timer();
-        let mut hopeless = Hopeless::default();
-        for part in &parts {
-            hopeless += part.hopeless();
-        }
-        let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
-        let tasks = self.tasks();
-        let mut sections = Sections {
-            of: vec![],
-            full: rows.div_ceil(tasks),
-        };
-        let numbered = batches
-            .iter()
-            .map(|of_part| of_part.iter().map(|batch| sections.add(batch)).collect());
-        let numbered = numbered.collect();
-        let (index, _) = build_index(parts, batches, tasks, &self.reservation).await?;
-        metrics.peak_mem_used.set_max(self.reservation.size());
-        let left_bytes = kept_left.size();
-        self.reservation.try_resize(left_bytes + index.size())?;
-        drop(timer);
+        let index = &left.index;
         if let Some(filter) = &self.dynamic_filter {
-            tell(filter, &self.matching, Side::Right, &index)?;
+            tell(filter, &self.matching, Side::Right, index)?;
         }
-        let index = Arc::new(index);
         let (mut candidates, mut kept) = (vec![], vec![]);
-        if rows > 0 {
-            for (of_stream, batches) in self.stream_right(&index).await? {
+        if left.rows() > 0 {
+            for (of_stream, batches) in self.stream(index).await? {
                 candidates.push(OfStream {
                     candidates: of_stream,
                     before: kept.len() as u32,
@@ -239,46 +268,38 @@ impl Build {
                 kept.extend(batches);
             }
         }
-        let timer = metrics.build_time.timer();
-        let (choices, mut counts) = self.choose(index, candidates, sections.of).await?;
-        counts.null_key += hopeless.null_key;
-        counts.null_time += hopeless.null_time;
-        counts.refused += hopeless.refused;
-        metrics.peak_mem_used.set_max(self.reservation.size());
+        let _timer = metrics.build_time.timer();
+        let sections = left.sections.clone();
+        let (choices, mut counts) = self.choose(index, candidates, sections).await?;
+        counts.null_key += left.hopeless.null_key;
+        counts.null_time += left.hopeless.null_time;
+        counts.refused += left.hopeless.refused;
+        let held = left.reservation.size() + self.reservation.size();
+        metrics.peak_mem_used.set_max(held);
         let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();
         let mut memory = RecordBatchMemoryCounter::new();
         for batch in &kept {
             memory.count_batch(batch);
         }
-        let held = left_bytes + choices_bytes + memory.memory_usage();
+        let held = choices_bytes + memory.memory_usage();
         self.reservation.try_resize(held)?;
-        drop(timer);
-        Ok(Arc::new(LeftSide {
-            batches: numbered,
+        Ok(Arc::new(Chosen {
             choices,
-            tasks,
+            tasks: self.tasks,
             counts: Mutex::new(Some(counts)),
             kept: KeptBatches::new(kept, &self.matching.columns.kept_nulls),
             _reservation: self.reservation,
         }))
     }
 
-    /// Tasks that work is shared out to.
-    fn tasks(&self) -> usize {
-        let partitions =
-            |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count();
-        let most = partitions(&self.left).max(partitions(&self.right));
-        most_tasks(most, &self.context)
-    }
-
     /// What left rows take, by section.
     async fn choose(
         &self,
-        index: Arc<SideIndex>,
+        index: &Arc<SideIndex>,
         candidates: Vec<OfStream>,
         sections: Vec<Range<usize>>,
     ) -> Result<(Vec<Vec<RowId>>, MatchCounts)> {
-        let tasks = self.tasks();
+        let (tasks, index) = (self.tasks, Arc::clone(index));
         self.reservation.try_grow(Choosing::size(&index))?;
         let choosing = Arc::new(Choosing::new(index, candidates, self.matching.tolerance));
         let stretches = choosing.stretches();
@@ -307,32 +328,9 @@ impl Build {
         Ok((in_order(placing).await?, choices.counts))
     }
 
-    /// The left partitions, keys and times apart, with the columns that come out.
-    async fn read_left(
-        &self,
-        memory: &Arc<KeptMemory>,
-    ) -> Result<Vec<(IndexPart, Vec<RecordBatch>)>> {
-        let mut readers = JoinSet::new();
-        for partition in 0..self.left.output_partitioning().partition_count() {
-            let reader = LeftReader {
-                partition,
-                input: self.left.execute(partition, Arc::clone(&self.context))?,
-                matching: Arc::clone(&self.matching),
-                memory: Arc::clone(memory),
-                reservation: Arc::clone(&self.reservation),
-                metrics: BuildMetrics::new(&self.metrics, partition),
-            };
-            readers.spawn(async move { Ok((partition, reader.read().await?)) });
-        }
-        in_order(readers).await
-    }
-
     /// The best candidates that each task found in the right partitions that it read, and the rows
     /// that they are.
-    async fn stream_right(
-        &self,
-        index: &Arc<SideIndex>,
-    ) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
+    async fn stream(&self, index: &Arc<SideIndex>) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
         let partitions = 0..self.right.output_partitioning().partition_count();
         let tasks = readers(self.right.as_ref(), partitions.len(), &self.context);
         let inputs = partitions.map(|p| self.right.execute(p, Arc::clone(&self.context)));
@@ -349,47 +347,5 @@ impl Build {
             readers.spawn(async move { Ok((task, stream.read(inputs).await?)) });
         }
         in_order(readers).await
-    }
-}
-
-/// One partition of the left side on its way into the index.
-struct LeftReader {
-    partition: usize,
-    input: SendableRecordBatchStream,
-    matching: Arc<Matching>,
-    memory: Arc<KeptMemory>,
-    reservation: Arc<MemoryReservation>,
-    metrics: BuildMetrics,
-}
-
-impl LeftReader {
-    async fn read(mut self) -> Result<(IndexPart, Vec<RecordBatch>)> {
-        let mut part = IndexPart::try_new(&self.matching.index_spec(Side::Left))?;
-        self.reservation.try_grow(part.size())?;
-        let mut batches = vec![];
-        let mut first = (self.partition as u64) << PARTITION_SHIFT;
-        while let Some(batch) = self.input.next().await.transpose()? {
-            let rows = batch.num_rows();
-            if rows == 0 {
-                continue;
-            }
-            let _timer = self.metrics.build_time.timer();
-            let inputs = self.matching.left_inputs(&batch)?;
-            let kept = batch.project(&self.matching.columns.left)?;
-            self.memory.keep(&kept)?;
-            let index_batch = IndexBatch {
-                keys: &inputs.keys,
-                time: &inputs.time,
-                places: Places::run(first, rows),
-                mask: inputs.mask.as_ref(),
-                ties: &[],
-                bounds: &[],
-                own_values: &[],
-            };
-            push(&mut part, &index_batch, &self.reservation)?;
-            first += rows as u64;
-            batches.push(kept);
-        }
-        Ok((part, batches))
     }
 }

@@ -99,11 +99,32 @@ pub(super) fn finely_cut(
     plan: Arc<dyn ExecutionPlan>,
     config: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let cut = |scan: &_| pinned_source::finely_cut(scan, config);
+    with_scans_cut(plan, hands_partitions_on, cut)
+}
+
+/// The plan with its file scans cut into as many ranges as there are tasks, of as many row groups each
+/// as may be.
+pub(super) fn evenly_cut(
+    plan: Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let is_alone = |plan: &dyn ExecutionPlan| hands_partitions_on(plan) && !plan.is::<UnionExec>();
+    let cut = |scan: &_| pinned_source::evenly_cut(scan, config);
+    with_scans_cut(plan, is_alone, cut)
+}
+
+/// The plan with the scans cut that are below nothing but what partitions are handed on by.
+fn with_scans_cut(
+    plan: Arc<dyn ExecutionPlan>,
+    hands_on: impl Fn(&dyn ExecutionPlan) -> bool,
+    cut: impl Fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let cut = plan.transform_down(|plan| {
-        if hands_partitions_on(plan.as_ref()) {
+        if hands_on(plan.as_ref()) {
             return Ok(Transformed::no(plan));
         }
-        Ok(match pinned_source::finely_cut(&plan, config)? {
+        Ok(match cut(&plan)? {
             Some(cut) => Transformed::new(cut, true, TreeNodeRecursion::Jump),
             None => Transformed::new(plan, false, TreeNodeRecursion::Jump),
         })

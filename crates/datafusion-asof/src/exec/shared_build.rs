@@ -12,6 +12,18 @@ use futures::future::{BoxFuture, Shared};
 /// What is built, once and for all.
 pub(super) type BuildFuture<T> = Shared<BoxFuture<'static, SharedResult<Arc<T>>>>;
 
+/// A build that is waited for.
+pub(super) trait Build: Clone {
+    /// Whether it has come to its end.
+    fn has_ended(&self) -> bool;
+}
+
+impl<T> Build for BuildFuture<T> {
+    fn has_ended(&self) -> bool {
+        self.peek().is_some()
+    }
+}
+
 /// The one reading of a side that all left partitions wait for.
 ///
 /// A shared future rather than a once-cell: when the partition that drives it is dropped,
@@ -19,18 +31,18 @@ pub(super) type BuildFuture<T> = Shared<BoxFuture<'static, SharedResult<Arc<T>>>
 /// wait, a build that has not ended is dropped with all that it reads; a partition that is
 /// executed later begins anew. When every partition has been executed and is done, what was
 /// built is let go.
-pub(super) struct SharedBuild<T>(Arc<Mutex<BuildState<T>>>);
+pub(super) struct SharedBuild<B>(Arc<Mutex<BuildState<B>>>);
 
-struct BuildState<T> {
-    build: Option<BuildFuture<T>>,
+struct BuildState<B> {
+    build: Option<B>,
     /// Left partitions executed so far, and how many streams of them are not yet done.
     executed: HashSet<usize>,
     active: usize,
 }
 
 /// Counts as one active left partition while it lives.
-pub(super) struct ActivePartition<T> {
-    state: Arc<Mutex<BuildState<T>>>,
+pub(super) struct ActivePartition<B: Build> {
+    state: Arc<Mutex<BuildState<B>>>,
     partitions: usize,
 }
 
@@ -51,7 +63,7 @@ impl Attempt {
     }
 }
 
-impl<T> BuildState<T> {
+impl<B: Build> BuildState<B> {
     fn empty() -> Self {
         Self {
             build: None,
@@ -61,7 +73,7 @@ impl<T> BuildState<T> {
     }
 
     /// What nobody will ask for any more.
-    fn let_go(&mut self, partitions: usize) -> Option<BuildFuture<T>> {
+    fn let_go(&mut self, partitions: usize) -> Option<B> {
         if self.active > 0 {
             return None;
         }
@@ -69,32 +81,32 @@ impl<T> BuildState<T> {
             return std::mem::replace(self, Self::empty()).build;
         }
         match &self.build {
-            Some(build) if build.peek().is_none() => self.build.take(),
+            Some(build) if !build.has_ended() => self.build.take(),
             _ => None,
         }
     }
 }
 
-impl<T> Default for SharedBuild<T> {
+impl<B: Build> Default for SharedBuild<B> {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(BuildState::empty())))
     }
 }
 
-impl<T> Debug for SharedBuild<T> {
+impl<B> Debug for SharedBuild<B> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("SharedBuild")
     }
 }
 
-impl<T> SharedBuild<T> {
+impl<B: Build> SharedBuild<B> {
     /// The build for one of `partitions` left partitions.
     pub(super) fn join(
         &self,
         partition: usize,
         partitions: usize,
-        start: impl FnOnce(Attempt) -> Result<BuildFuture<T>>,
-    ) -> Result<(BuildFuture<T>, ActivePartition<T>)> {
+        start: impl FnOnce(Attempt) -> Result<B>,
+    ) -> Result<(B, ActivePartition<B>)> {
         let mut state = lock(&self.0);
         let attempt = match state.executed.is_empty() {
             true => Attempt::First,
@@ -112,9 +124,25 @@ impl<T> SharedBuild<T> {
         };
         Ok((build, active))
     }
+
+    /// The build that partitions which are active now wait for.
+    pub(super) fn current(&self) -> Option<B> {
+        lock(&self.0).build.clone()
+    }
+
+    /// Lets a build go that new partitions are not to wait for.
+    pub(super) fn renounce(&self, is_outdated: impl FnOnce(&B) -> bool) {
+        let mut state = lock(&self.0);
+        let outdated = match &state.build {
+            Some(build) if is_outdated(build) => state.build.take(),
+            _ => None,
+        };
+        drop(state);
+        drop(outdated);
+    }
 }
 
-impl<T> Drop for ActivePartition<T> {
+impl<B: Build> Drop for ActivePartition<B> {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         state.active -= 1;
@@ -125,6 +153,6 @@ impl<T> Drop for ActivePartition<T> {
     }
 }
 
-fn lock<T>(state: &Mutex<BuildState<T>>) -> MutexGuard<'_, BuildState<T>> {
+fn lock<B>(state: &Mutex<BuildState<B>>) -> MutexGuard<'_, BuildState<B>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

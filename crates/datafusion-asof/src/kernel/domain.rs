@@ -171,6 +171,11 @@ pub(crate) fn is_orderable(data_type: &DataType) -> bool {
 }
 
 impl TimeDomain {
+    /// Whether values of the left have the same places on both lines.
+    pub(crate) fn has_places_of(&self, other: &Self) -> bool {
+        self.left == other.left && self.right == other.right
+    }
+
     /// The line for as-of values of these types.
     ///
     /// # Errors

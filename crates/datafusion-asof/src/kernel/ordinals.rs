@@ -53,7 +53,7 @@ pub(crate) fn refuse(ordinals: &mut [u32], passes: &BooleanArray) {
 }
 
 /// The type of a key column.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeyType {
     pub data_type: DataType,
     /// Whether NULL equals NULL.

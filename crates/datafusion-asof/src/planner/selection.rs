@@ -45,7 +45,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 }
                 ((strategy, reason), _) => join
                     .with_strategy(strategy, reason)?
-                    .with_right_cut(config)?,
+                    .with_scans_cut(config)?,
             };
             Ok(Transformed::yes(Arc::new(chosen) as _))
         })

@@ -5,7 +5,7 @@
 //!   execute them, and [`shrink`] makes those small that fail.
 //! * [`balance`]: what time-salted joins are for.
 //! * [`frames`]: names and fill values of `join_asof`.
-//! * [`filters`] above a join, which the optimizer moves.
+//! * [`filters`] above a join, which the optimizer moves, and [`cuts`] of the files below one.
 //! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`], [`limits`] and [`cancel`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
@@ -15,6 +15,7 @@
 mod balance;
 mod cancel;
 mod case;
+mod cuts;
 mod engine;
 mod extremes;
 mod faults;
