@@ -10,7 +10,7 @@
 //! rows are in one partition.
 //!
 //! A join above one with the same left rows, keys and times has its index from there, and takes the
-//! left rows when they come out of it.
+//! left rows when they come out of it; until then it keeps the rows chosen alone ([`packing`]).
 //!
 //! # Memory
 //!
@@ -25,6 +25,7 @@
 //! millions, and is kept once.
 
 mod left_index;
+mod packing;
 mod right_stream;
 
 use std::ops::Range;
@@ -44,6 +45,7 @@ use futures::{FutureExt, StreamExt};
 
 pub(super) use self::left_index::with_same_left;
 use self::left_index::{LeftBatch, LeftIndex, LeftInput};
+use self::packing::Packing;
 use self::right_stream::RightStream;
 use super::asof_join::AsOfJoinExec;
 use super::dynamic_filter::tell;
@@ -225,6 +227,7 @@ fn start(
         reservation: Arc::new(reservation),
         context: Arc::clone(context),
         tasks: tasks(join, context),
+        waits: with_same_left(join).is_some(),
     };
     let chosen = choosing.run().map(|chosen| chosen.map_err(Arc::new));
     let chosen = chosen.boxed().shared();
@@ -248,6 +251,8 @@ struct RightInput {
     reservation: Arc<MemoryReservation>,
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
     tasks: usize,
+    /// Whether the left rows come out of a join that has yet to choose.
+    waits: bool,
 }
 
 impl RightInput {
@@ -270,15 +275,28 @@ impl RightInput {
         }
         let _timer = metrics.build_time.timer();
         let sections = left.sections.clone();
-        let (choices, mut counts) = self.choose(index, candidates, sections).await?;
+        let (mut choices, mut counts) = self.choose(index, candidates, sections).await?;
         counts.null_key += left.hopeless.null_key;
         counts.null_time += left.hopeless.null_time;
         counts.refused += left.hopeless.refused;
         let held = left.reservation.size() + self.reservation.size();
         metrics.peak_mem_used.set_max(held);
+        let nulls = &self.matching.columns.kept_nulls;
+        let kept_rows: usize = kept.iter().map(RecordBatch::num_rows).sum();
+        let mut kept = KeptBatches::new(kept, nulls);
+        if self.waits && kept_rows > counts.matched + counts.matched / 4 {
+            let packing = Packing {
+                matching: Arc::clone(&self.matching),
+                kept: Arc::new(kept),
+                reservation: Arc::clone(&self.reservation),
+            };
+            let (packed, names) = packing.run(choices).await?;
+            kept = KeptBatches::new(packed, nulls);
+            choices = names;
+        }
         let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();
         let mut memory = RecordBatchMemoryCounter::new();
-        for batch in &kept {
+        for batch in kept.batches() {
             memory.count_batch(batch);
         }
         let held = choices_bytes + memory.memory_usage();
@@ -287,7 +305,7 @@ impl RightInput {
             choices,
             tasks: self.tasks,
             counts: Mutex::new(Some(counts)),
-            kept: KeptBatches::new(kept, &self.matching.columns.kept_nulls),
+            kept,
             _reservation: self.reservation,
         }))
     }

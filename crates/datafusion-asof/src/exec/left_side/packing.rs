@@ -1,0 +1,86 @@
+//! Chosen rows alone, in the order of those that chose them.
+//!
+//! # Motivation
+//!
+//! Of the right rows kept while they streamed by, up to half are nobody's choice in the end. A join
+//! that gives its rows at once need not care. But of joins above each other that share an index of
+//! their left rows every one has to wait for those below it with what it kept.
+
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use crate::exec::copies::{PIECE, without_rest};
+use crate::exec::gather::{KeptBatches, RightRows};
+use crate::exec::matching::Matching;
+use crate::exec::parallel::in_order;
+use crate::kernel::rows::RowId;
+
+/// The rows that sections of the left chose.
+pub(super) struct Packing {
+    pub matching: Arc<Matching>,
+    pub kept: Arc<KeptBatches>,
+    /// Takes what copies hold.
+    pub reservation: Arc<MemoryReservation>,
+}
+
+/// Rows in batches of their own, and the choices that name them.
+struct Packed {
+    batches: Vec<RecordBatch>,
+    choices: Vec<RowId>,
+}
+
+impl Packing {
+    /// Copies the chosen rows, a task for each section; gives them and the choices of sections anew.
+    pub(super) async fn run(
+        self,
+        choices: Vec<Vec<RowId>>,
+    ) -> Result<(Vec<RecordBatch>, Vec<Vec<RowId>>)> {
+        let packing = Arc::new(self);
+        let mut sections = JoinSet::new();
+        for (section, choices) in choices.into_iter().enumerate() {
+            let packing = Arc::clone(&packing);
+            sections.spawn(async move { Ok((section, packing.pack(choices).await?)) });
+        }
+        let (mut batches, mut choices) = (vec![], vec![]);
+        for mut of_section in in_order(sections).await? {
+            for row in of_section.choices.iter_mut().filter(|row| row.is_some()) {
+                row.batch += batches.len() as u32;
+            }
+            batches.extend(of_section.batches);
+            choices.push(of_section.choices);
+        }
+        Ok((batches, choices))
+    }
+
+    async fn pack(&self, mut choices: Vec<RowId>) -> Result<Packed> {
+        let columns: Vec<usize> = (0..self.matching.columns.kept_nulls.len()).collect();
+        let mut batches = vec![];
+        for choices in choices.chunks_mut(PIECE) {
+            let chosen = choices.iter().filter(|row| row.is_some()).copied();
+            let chosen: Vec<RowId> = chosen.collect();
+            let copied = self.kept.gather(&columns, &chosen)?;
+            let copied = copied
+                .into_iter()
+                .map(without_rest)
+                .collect::<Result<_>>()?;
+            let copied = self.matching.kept_batch(copied, chosen.len())?;
+            self.reservation
+                .try_grow(get_record_batch_memory_size(&copied))?;
+            let rows = choices.iter_mut().filter(|row| row.is_some());
+            for (choice, row) in rows.zip(0..) {
+                *choice = RowId {
+                    batch: batches.len() as u32,
+                    row,
+                };
+            }
+            batches.push(copied);
+            tokio::task::yield_now().await;
+        }
+        Ok(Packed { batches, choices })
+    }
+}
