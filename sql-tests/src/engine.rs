@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use asof_ballista::Cluster;
 use async_trait::async_trait;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
@@ -14,7 +15,7 @@ use datafusion_asof::{AsOfSql, WithAsOf, rewrite_sql};
 use sqllogictest::{AsyncDB, DBOutput};
 
 use crate::format::{Column, Scrubber, output};
-use crate::profile::Profile;
+use crate::profile::{CLUSTER, Profile};
 use crate::tables;
 
 /// A first line that sends the statement, as it is, through DataFusion's own `ctx.sql`.
@@ -41,6 +42,10 @@ impl Engine {
             .with_default_features()
             .with_asof()
             .build();
+        let state = match std::env::var(CLUSTER) {
+            Ok(url) if profile.on_cluster => Cluster::connect(&url).await?.session(state),
+            _ => state,
+        };
         let mut engine = Self {
             ctx: SessionContext::new_with_state(state),
             profile,

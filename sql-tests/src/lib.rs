@@ -10,4 +10,4 @@ mod profile;
 mod tables;
 
 pub use corpus::{complete, files_named_in_readme, run, test_files};
-pub use profile::{Profile, profiles_of};
+pub use profile::{CLUSTER, Profile, cluster_profiles_of, profiles_of};

@@ -1,11 +1,18 @@
 //! The configurations every file must agree under.
+//!
+//! Those of a cluster are tried where one is named by the environment variable [`CLUSTER`].
 
 use std::fmt;
 use std::path::Path;
 
+/// Names a cluster, such as `df://127.0.0.1:50050`.
+pub const CLUSTER: &str = "ASOF_CLUSTER";
+
 /// How a session executes: the strategy it is forced to, its partitions and its batch size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
+    /// Whether queries run on the cluster that [`CLUSTER`] names.
+    pub on_cluster: bool,
     /// The value of `asof.strategy`.
     pub strategy: &'static str,
     /// The value of `datafusion.execution.target_partitions`.
@@ -36,15 +43,29 @@ const ALL: [Profile; 12] = [
     Profile::new("time_salted", 4, 8192),
 ];
 
+const ON_CLUSTER: [Profile; 3] = [
+    Profile::new("sort_merge", 4, 8192).on_cluster(),
+    Profile::new("broadcast", 4, 8192).on_cluster(),
+    Profile::new("time_salted", 4, 8192).on_cluster(),
+];
+
 /// Folders whose files pin plan texts, or set the strategy themselves; they run once.
 const AUTO_FOLDERS: [&str; 1] = ["plans"];
 
 impl Profile {
     const fn new(strategy: &'static str, partitions: usize, batch_size: usize) -> Self {
         Self {
+            on_cluster: false,
             strategy,
             partitions,
             batch_size,
+        }
+    }
+
+    const fn on_cluster(self) -> Self {
+        Self {
+            on_cluster: true,
+            ..self
         }
     }
 
@@ -53,6 +74,11 @@ impl Profile {
     /// index their right rows; in small batches, where edges matter more, both sides are merged.
     pub(crate) fn settings(self) -> Vec<(&'static str, String)> {
         let mut settings = vec![("asof.strategy", self.strategy.to_string())];
+        if self.on_cluster {
+            // Not as many as the executors have cores.
+            let partitions = self.partitions.to_string();
+            settings.push(("datafusion.execution.target_partitions", partitions));
+        }
         if self.strategy == "time_salted" {
             settings.push(("asof.skew_threshold", "0".to_string()));
             settings.push(("asof.salt_ranges", "5".to_string()));
@@ -64,8 +90,13 @@ impl Profile {
     }
 
     /// What `onlyif` and `skipif` may name.
-    pub(crate) fn labels(self) -> [String; 4] {
+    pub(crate) fn labels(self) -> [String; 5] {
+        let place = match self.on_cluster {
+            true => "cluster",
+            false => "one_machine",
+        };
         [
+            place.to_string(),
             self.strategy.to_string(),
             format!("partitions_{}", self.partitions),
             format!("batch_{}", self.batch_size),
@@ -78,6 +109,9 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == AUTO {
             return f.write_str(self.strategy);
+        }
+        if self.on_cluster {
+            f.write_str("cluster_")?;
         }
         write!(
             f,
@@ -93,5 +127,13 @@ pub fn profiles_of(file: &Path) -> &'static [Profile] {
         &[AUTO]
     } else {
         &ALL
+    }
+}
+
+/// The profiles that `file` runs under on a cluster.
+pub fn cluster_profiles_of(file: &Path) -> &'static [Profile] {
+    match profiles_of(file) {
+        [AUTO] => &[],
+        _ => &ON_CLUSTER,
     }
 }

@@ -1,5 +1,6 @@
 //! One trial per file and profile, named `slt::<profile>::<path>`, and one for what the
 //! README names.
+//! Where `ASOF_CLUSTER` names a cluster, the trials are those of the cluster alone: `slt::cluster_…`.
 //! `-- --complete <filter>` rewrites the expected output of the files whose path has `<filter>`.
 
 use std::path::{Path, PathBuf};
@@ -22,10 +23,15 @@ fn main() -> ExitCode {
         Ok(files) => files,
         Err(error) => return fail(&format!("cannot list the corpus: {error}")),
     };
+    let has_cluster = std::env::var_os(sql_tests::CLUSTER).is_some();
     let mut trials: Vec<Trial> = files
         .iter()
         .flat_map(|file| {
-            sql_tests::profiles_of(file).iter().map(move |&profile| {
+            let profiles = match has_cluster {
+                true => sql_tests::cluster_profiles_of(file),
+                false => sql_tests::profiles_of(file),
+            };
+            profiles.iter().map(move |&profile| {
                 let name = format!("slt::{profile}::{}", file.display());
                 let file = file.clone();
                 Trial::test(name, move || {

@@ -88,6 +88,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", num_args = 0.., conflicts_with = "file")]
     pub(crate) rc: Option<Vec<String>>,
 
+    /// Run queries on the cluster of this scheduler [default: here]
+    #[arg(long, value_name = "df://HOST:PORT")]
+    pub(crate) cluster: Option<String>,
+
     /// Report the requests made to object stores: 'disabled', 'summary' or 'trace'
     #[arg(long, value_name = "MODE", default_value_t = InstrumentedObjectStoreMode::Disabled)]
     pub(crate) object_store_profiling: InstrumentedObjectStoreMode,

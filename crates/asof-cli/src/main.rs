@@ -5,6 +5,7 @@
 //!
 //! * [`args`] reads the flags.
 //! * [`session`] sets up DataFusion, with as-of joins and files as tables.
+//! * [`cluster`] has its queries run by others.
 //! * [`publish`] lets files appear only when the statement that writes them has succeeded.
 //! * [`split`] cuts a script into statements and commands, each with its place in the text.
 //! * [`run`] runs them, and tells errors with their place.
@@ -15,6 +16,7 @@
 
 mod args;
 mod bug;
+mod cluster;
 mod command;
 mod interrupt;
 mod prompt;

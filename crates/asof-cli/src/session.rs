@@ -30,6 +30,7 @@ use datafusion_cli::pool_type::PoolType;
 use url::Url;
 
 use crate::args::Args;
+use crate::cluster;
 use crate::publish;
 
 /// A session that `datafusion-cli`'s functions run statements in.
@@ -49,6 +50,11 @@ pub(crate) async fn build(
         .with_runtime_env(runtime(args, registry)?)
         .with_asof()
         .build();
+    // Before there are tables: how they are read depends on where.
+    let state = match &args.cluster {
+        Some(url) => cluster::session(url, state).await?,
+        None => state,
+    };
     let ctx = SessionContext::new_with_state(state).enable_url_table();
     ctx.refresh_catalogs().await?;
     // Registers the object store that a table's URL needs, on first use.

@@ -30,7 +30,7 @@ pub struct AsOfOptions {
     /// broadcast under `auto`, and the largest share of one that a partition of a time-salted
     /// join indexes instead of having it sorted. Written as a number of bytes or with a unit, as
     /// in `'32 MB'`; `auto`, the default and here `None`, is half of the memory pool, and any
-    /// size if the pool has no limit.
+    /// size if the pool has no limit; for [`distributed`](Self::distributed) plans 100 MB.
     pub broadcast_threshold: Option<usize>,
     /// `asof.bare_join`: what `ASOF JOIN` without a kind is.
     pub bare_join: BareJoin,
@@ -44,6 +44,9 @@ pub struct AsOfOptions {
     /// `asof.salt_ranges`: into how many ranges of time each such key is cut; `auto`, the default
     /// and here `None`, is by how much it holds.
     pub salt_ranges: Option<usize>,
+    /// `asof.distributed`: whether plans are executed by tasks of a cluster, each of some of the
+    /// partitions, with no memory in common. Set by the client of a cluster.
+    pub distributed: bool,
 }
 
 impl Default for AsOfOptions {
@@ -55,6 +58,7 @@ impl Default for AsOfOptions {
             skew_threshold: 2.0,
             skew_sample_rows: 8192,
             salt_ranges: None,
+            distributed: false,
         }
     }
 }
@@ -147,11 +151,12 @@ impl ExtensionOptions for AsOfOptions {
             "skew_threshold" => self.skew_threshold = parse_skew_threshold(value)?,
             "skew_sample_rows" => self.skew_sample_rows = parse_sample_rows(value)?,
             "salt_ranges" => self.salt_ranges = parse_ranges(value)?,
+            "distributed" => self.distributed = parse_distributed(value)?,
             _ => {
                 return config_err!(
                     "there is no option asof.{key}: there are asof.strategy, \
                      asof.broadcast_threshold, asof.bare_join, asof.skew_threshold, \
-                     asof.skew_sample_rows and asof.salt_ranges"
+                     asof.skew_sample_rows, asof.salt_ranges and asof.distributed"
                 );
             }
         }
@@ -178,7 +183,7 @@ impl ExtensionOptions for AsOfOptions {
                     .map_or_else(|| AUTO.to_owned(), |bytes| bytes.to_string()),
                 "The largest side with its index, in bytes, that is broadcast under \
                  asof.strategy = auto, or indexed by a partition of a time-salted join; auto: \
-                 half of the memory pool",
+                 half of the memory pool, on a cluster 100 MB",
             ),
             entry(
                 "bare_join",
@@ -202,6 +207,11 @@ impl ExtensionOptions for AsOfOptions {
                 (self.salt_ranges).map_or_else(|| AUTO.to_owned(), |ranges| ranges.to_string()),
                 "Ranges of time that a key which holds much is cut into; auto: by how much it \
                  holds",
+            ),
+            entry(
+                "distributed",
+                self.distributed.to_string(),
+                "Whether plans are executed by tasks of a cluster; set by its client",
             ),
         ]
     }
@@ -252,4 +262,9 @@ fn parse_ranges(text: &str) -> Result<Option<usize>> {
         Ok(ranges) if ranges > 0 => Ok(Some(ranges)),
         _ => config_err!("asof.salt_ranges is auto or a number from 1 on, not '{text}'"),
     }
+}
+
+fn parse_distributed(text: &str) -> Result<bool> {
+    (text.trim().to_ascii_lowercase().parse())
+        .or_else(|_| config_err!("asof.distributed is true or false, not '{text}'"))
 }

@@ -33,10 +33,12 @@
 //! * [`DataFrameAsOfExt::join_asof`] joins data frames;
 //! * [`AsOfOptions`] are the options that `SET asof.…` sets;
 //! * [`AsOfExtensionPlanner`] and [`AsOfJoinSelection`] are for applications with planners
-//!   and rule lists of their own.
+//!   and rule lists of their own;
+//! * with the feature `proto`, `AsOfLogicalCodec` and `AsOfPhysicalCodec` make plans bytes, for
+//!   engines that execute them elsewhere.
 //!
 //! The modules in reading order: `spec` (what an as-of join computes), `config`, `session`,
-//! `sql`, `logical`, `optimizer`, `planner`, `exec` and `kernel`.
+//! `sql`, `logical`, `optimizer`, `planner`, `exec`, `kernel` and `codec`.
 
 mod spec;
 
@@ -53,6 +55,11 @@ mod planner;
 mod exec;
 mod kernel;
 
+#[cfg(feature = "proto")]
+mod codec;
+
+#[cfg(feature = "proto")]
+pub use codec::{AsOfLogicalCodec, AsOfPhysicalCodec};
 pub use config::{AsOfOptions, BareJoin, StrategyOption};
 pub use exec::{AsOfJoinExec, AsOfStrategy, HotKey, TimeSalt};
 pub use logical::{AsOfJoinNode, AsOfJoinOptions, DataFrameAsOfExt};

@@ -7,6 +7,7 @@
 //! | broadcast | any: every partition of the right is read | none |
 //! | broadcast of the left | any | none |
 //! | broadcast of RIGHT and FULL | left in one partition | none |
+//! | broadcast on a cluster | right in one partition, whole for each task | none |
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
@@ -75,6 +76,8 @@ pub struct AsOfJoinExec {
     memory_limit: Option<usize>,
     /// Whether partitions index their right rows even if these could be merged.
     pub(super) indexes_partitions: bool,
+    /// Tasks with no memory in common execute some partitions each.
+    distributed: bool,
     /// Known from planning on until the strategy is chosen.
     pub(super) skew: Option<Arc<Skew>>,
     build: SharedBuild<BuildFuture<BuildSide>>,
@@ -110,7 +113,7 @@ impl AsOfJoinExec {
         )
     }
 
-    fn over(
+    pub(super) fn over(
         left: Arc<dyn ExecutionPlan>,
         right: Arc<dyn ExecutionPlan>,
         matching: Arc<Matching>,
@@ -139,6 +142,7 @@ impl AsOfJoinExec {
             reason,
             memory_limit: None,
             indexes_partitions: false,
+            distributed: false,
             skew: None,
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
@@ -172,10 +176,11 @@ impl AsOfJoinExec {
     }
 
     /// The same join, the scans of its sides cut: the right side into more partitions than there are
-    /// tasks, if it is read whole by tasks that share them out, the left into as many.
+    /// tasks, if it is read whole by tasks that share them out, the left into as many. Tasks of a
+    /// cluster share nothing out: they get the right side from an exchange.
     pub(crate) fn with_scans_cut(self, config: &ConfigOptions) -> Result<Self> {
         match self.strategy {
-            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft if !self.distributed => {
                 let right = finely_cut(Arc::clone(&self.right), config)?;
                 let left = match self.matching.spec.join_type.keeps_unmatched_right() {
                     true => Arc::clone(&self.left),
@@ -183,7 +188,7 @@ impl AsOfJoinExec {
                 };
                 self.with_inputs(left, right)
             }
-            AsOfStrategy::SortMerge | AsOfStrategy::TimeSalted => Ok(self),
+            _ => Ok(self),
         }
     }
 
@@ -199,7 +204,8 @@ impl AsOfJoinExec {
         };
         let matching = Arc::new(self.matching.with_carried(carried)?);
         let join = Self::over(left, right, matching, strategy, reason)?;
-        Ok(join.with_memory_limit(self.memory_limit))
+        let join = join.with_memory_limit(self.memory_limit);
+        Ok(join.with_distributed(self.distributed))
     }
 
     /// Whether the join can be executed in a way; [`AsOfStrategy::Broadcast`] and
@@ -207,14 +213,15 @@ impl AsOfJoinExec {
     ///
     /// [`AsOfStrategy::BroadcastLeft`] is for those that take the one nearest right row, backward
     /// or forward, by a time of at most 64 bits and without `TIES BY`, `IGNORE NULLS` or a
-    /// further predicate that compares the sides, and of which no right row comes out alone.
+    /// further predicate that compares the sides, and of which no right row comes out alone; not for
+    /// [distributed](Self::with_distributed) joins, where no task sees all of the right.
     ///
     /// [`AsOfStrategy::TimeSalted`] is for those without a further predicate that compares the
     /// sides, and of which no right row comes out alone.
     pub fn allows(&self, strategy: AsOfStrategy) -> bool {
         match strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::SortMerge => true,
-            AsOfStrategy::BroadcastLeft => self.matching.can_index_left(),
+            AsOfStrategy::BroadcastLeft => self.matching.can_index_left() && !self.distributed,
             AsOfStrategy::TimeSalted => self.matching.can_salt_time(),
         }
     }
@@ -241,11 +248,24 @@ impl AsOfJoinExec {
         self
     }
 
+    /// The same join, executed by tasks that have no memory in common and some of the partitions
+    /// each: what is broadcast is then whole for every task, instead of shared by all.
+    pub fn with_distributed(mut self, distributed: bool) -> Self {
+        self.distributed = distributed;
+        self
+    }
+
+    /// What [`Self::with_distributed`] said.
+    pub fn is_distributed(&self) -> bool {
+        self.distributed
+    }
+
     /// The same join, of which as much is known as of another.
     fn known_as(self, other: &Self) -> Self {
         Self {
             memory_limit: other.memory_limit,
             indexes_partitions: other.indexes_partitions,
+            distributed: other.distributed,
             skew: other.skew.clone(),
             dynamic_filter: other.dynamic_filter.clone(),
             ..self
@@ -280,6 +300,11 @@ impl AsOfJoinExec {
     /// How the join executes.
     pub fn strategy(&self) -> AsOfStrategy {
         self.strategy
+    }
+
+    #[cfg(feature = "proto")]
+    pub(super) fn reason(&self) -> &Arc<str> {
+        &self.reason
     }
 
     pub(super) fn matching(&self) -> &Arc<Matching> {
@@ -387,7 +412,10 @@ impl ExecutionPlan for AsOfJoinExec {
                         true => Distribution::SinglePartition,
                         false => Distribution::UnspecifiedDistribution,
                     },
-                    Distribution::UnspecifiedDistribution,
+                    match self.distributed {
+                        true => Distribution::SinglePartition,
+                        false => Distribution::UnspecifiedDistribution,
+                    },
                 ])
             }
             AsOfStrategy::TimeSalted => {
@@ -437,7 +465,10 @@ impl ExecutionPlan for AsOfJoinExec {
         let keyed = !self.matching.spec.on.is_empty();
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
-                vec![!self.matching.spec.join_type.keeps_unmatched_right(), true]
+                vec![
+                    !self.matching.spec.join_type.keeps_unmatched_right(),
+                    !self.distributed,
+                ]
             }
             AsOfStrategy::SortMerge => vec![keyed, keyed],
             AsOfStrategy::TimeSalted => vec![true, true],

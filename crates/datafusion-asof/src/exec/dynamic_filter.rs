@@ -95,9 +95,11 @@ pub(super) fn own_filter(result: &ChildPushdownResult) -> Option<Arc<DynamicFilt
     own.downcast().ok()
 }
 
-/// The side that is read last, if rows of it without a match do not come out.
+/// The side that is read last, if rows of it without a match do not come out. On a cluster it may
+/// be read by others.
 fn filtered_side(join: &AsOfJoinExec) -> Option<Side> {
     match join.strategy() {
+        _ if join.is_distributed() => None,
         AsOfStrategy::BroadcastLeft => Some(Side::Right),
         AsOfStrategy::Broadcast if !join.spec().join_type.keeps_unmatched_left() => {
             Some(Side::Left)

@@ -18,6 +18,7 @@
 //! tasks ([`parallel`]), once for all partitions ([`shared_build`]). What the side read first
 //! tells of the other goes down as a [`dynamic_filter`], where [`filter_names`] lets it.
 //! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
+//! What an execution reads of a node besides its inputs are its `parts`.
 //! [`row_place`] gives right rows the number that decides between equal times, [`time_salt`]
 //! spreads hot keys over partitions by time.
 
@@ -35,6 +36,8 @@ mod matching;
 mod metrics;
 mod output;
 mod parallel;
+#[cfg(feature = "proto")]
+mod parts;
 mod pinned_source;
 mod properties;
 mod residual;
@@ -46,7 +49,13 @@ mod time_order;
 mod time_salt;
 
 pub use asof_join::AsOfJoinExec;
-pub(crate) use pinned_source::{file_scan, pinned};
+#[cfg(feature = "proto")]
+pub(crate) use parts::{JoinParts, Place, PlaceParts, TimeSaltParts};
+pub(crate) use pinned_source::{file_scan, pinned, unpinned};
+#[cfg(feature = "proto")]
+pub(crate) use row_place::RowPlaceExec;
 pub use strategy::AsOfStrategy;
 pub use time_salt::{HotKey, TimeSalt};
+#[cfg(feature = "proto")]
+pub(crate) use time_salt::{SaltParts, TimeSaltExec};
 pub(crate) use time_salt::{SampledSide, Skew, SkewLimits};

@@ -5,6 +5,10 @@
 //! query, but both matter to the place of a row in its input, so the sources of row places
 //! are pinned: files may be cut, since every cut knows where it begins, and nothing else.
 //!
+//! A cluster looks for scans of files in a plan to give each task some of them. So when a plan is made
+//! for one, and everything has been cut that will be, sources are not pinned any more
+//! ([`unpinned`]); `RowPlaceExec` pins again what it reads.
+//!
 //! A partition has one place among the others, so its files must all come before or after theirs.
 //! Where partitions were made by another order, as `split_file_groups_by_statistics` does, the
 //! files are grouped anew.
@@ -17,6 +21,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -149,11 +154,27 @@ fn move_cut(before: &mut PartitionedFile, after: &mut PartitionedFile) {
     }
 }
 
+/// The scan without the pin of its source; `None` for plans that are no scan of a pinned source.
+pub(crate) fn unpinned(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    let source = Arc::clone(&source_as::<PinnedSource>(scan)?.source);
+    Some(Arc::new(scan.clone().with_data_source(source)))
+}
+
 /// The file scan that a plan is, pinned or not.
 pub(crate) fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    source_under_pin(plan)
+}
+
+/// The table in memory that a plan scans, pinned or not.
+pub(super) fn memory_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&MemorySourceConfig> {
+    source_under_pin(plan)
+}
+
+fn source_under_pin<T: DataSource>(plan: &Arc<dyn ExecutionPlan>) -> Option<&T> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
     match source_as::<PinnedSource>(scan) {
-        Some(pinned) => pinned.files(),
+        Some(pinned) => (pinned.source.as_ref() as &dyn Any).downcast_ref(),
         None => source_as(scan),
     }
 }

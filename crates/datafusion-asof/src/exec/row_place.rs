@@ -10,6 +10,9 @@
 //! put under itself. The source is pinned ([`pinned_source`](super::pinned_source)). File
 //! scans may still be cut into more partitions: the rank of a partition is taken from the
 //! path and offset of its first file, not from its number.
+//!
+//! A task of a cluster is given some partitions of a scan, counted from 0. Their ranks are still
+//! those among all partitions: a node over a part of its files ranks them as before.
 
 use std::fmt::{self, Formatter};
 use std::ops::Range;
@@ -20,8 +23,10 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, Statistics, exec_err};
+use datafusion::common::{HashMap, Result, Statistics, exec_err};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
@@ -45,12 +50,12 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::filter_names::is_alone;
-use super::pinned_source::{self, file_scan, pinned, place_of};
+use super::pinned_source::{self, file_scan, memory_scan, pinned, place_of};
 
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
 /// Partition ranks: as many as there is room for beside the row numbers.
-const RANKS: u64 = 1 << (u64::BITS - ROW_BITS);
+pub(super) const RANKS: u64 = 1 << (u64::BITS - ROW_BITS);
 
 /// The plan with a place column behind its own columns.
 pub(super) fn with_row_place(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -90,7 +95,8 @@ fn placed(plan: &Arc<dyn ExecutionPlan>, ranks: Range<u64>) -> Result<Arc<dyn Ex
         return UnionExec::try_new(inputs.collect::<Result<_>>()?);
     }
     let source = pinned(plan).unwrap_or_else(|| Arc::clone(plan));
-    Ok(Arc::new(RowPlaceExec::new(source, ranks)))
+    let numbers = Numbers::of(&source);
+    Ok(Arc::new(RowPlaceExec::new(source, ranks, numbers)))
 }
 
 /// The plan with the file scans below its places cut into more partitions than there are tasks, where
@@ -158,28 +164,133 @@ pub(super) fn has_row_place(plan: &Arc<dyn ExecutionPlan>) -> bool {
     last.is_some_and(|field| field.name() == PLACE && field.data_type() == &DataType::UInt64)
 }
 
+/// Where a partition of files begins.
+type Start = (String, i64);
+
+fn start(file: &PartitionedFile) -> Start {
+    let (path, offset) = place_of(file);
+    (path.to_owned(), offset)
+}
+
+/// By partition of an input where it begins; `None` for a partition without a file, and for all
+/// partitions of what is no scan of files.
+fn starts(input: &Arc<dyn ExecutionPlan>) -> Option<Vec<Option<Start>>> {
+    let groups = file_scan(input)?.file_groups.iter();
+    Some(
+        groups
+            .map(|group| group.files().first().map(start))
+            .collect(),
+    )
+}
+
+/// By partition of a table in memory its batches; `None` for all else.
+fn batches(input: &Arc<dyn ExecutionPlan>) -> Option<&[Vec<RecordBatch>]> {
+    memory_scan(input).map(MemorySourceConfig::partitions)
+}
+
+/// Whether batches are the same arrays, not only equal ones.
+fn are_same(some: &[RecordBatch], others: &[RecordBatch]) -> bool {
+    let same = |(one, other): (&RecordBatch, &RecordBatch)| {
+        let mut columns = one.columns().iter().zip(other.columns());
+        one.num_rows() == other.num_rows() && columns.all(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    some.len() == others.len() && some.iter().zip(others).all(same)
+}
+
+/// By partition of an input where it stands among those that the input was planned with.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Numbers(pub(super) Vec<u64>);
+
+impl Numbers {
+    /// Those of all partitions: files by path and offset, others as they come.
+    fn of(input: &Arc<dyn ExecutionPlan>) -> Self {
+        let Some(starts) = starts(input) else {
+            let partitions = input.output_partitioning().partition_count();
+            return Self((0..partitions as u64).collect());
+        };
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        order.sort_by_key(|partition| &starts[*partition]);
+        let mut numbers = vec![0; starts.len()];
+        for (number, partition) in (0..).zip(order) {
+            numbers[partition] = number;
+        }
+        Self(numbers)
+    }
+
+    /// Those of another input in the place of `input`: if it is a part of it, as they were.
+    fn after(&self, input: &Arc<dyn ExecutionPlan>, other: &Arc<dyn ExecutionPlan>) -> Self {
+        let numbers = self.of_part_of_files(input, other);
+        let numbers = numbers.or_else(|| self.of_part_of_table(input, other));
+        numbers.map_or_else(|| Self::of(other), Self)
+    }
+
+    fn of_part_of_files(
+        &self,
+        input: &Arc<dyn ExecutionPlan>,
+        other: &Arc<dyn ExecutionPlan>,
+    ) -> Option<Vec<u64>> {
+        let mut known = HashMap::new();
+        for (start, number) in starts(input)?.into_iter().zip(&self.0) {
+            if let Some(start) = start
+                && known.insert(start, *number).is_some()
+            {
+                // Two begin alike, and nothing tells them apart.
+                return None;
+            }
+        }
+        let number = |start: Option<Start>| match start {
+            Some(start) => known.get(&start).copied(),
+            None => Some(0),
+        };
+        starts(other)?.into_iter().map(number).collect()
+    }
+
+    fn of_part_of_table(
+        &self,
+        input: &Arc<dyn ExecutionPlan>,
+        other: &Arc<dyn ExecutionPlan>,
+    ) -> Option<Vec<u64>> {
+        let before = batches(input)?;
+        let number = |partition: &Vec<RecordBatch>| {
+            let at = before.iter().position(|known| are_same(known, partition))?;
+            self.0.get(at).copied()
+        };
+        batches(other)?.iter().map(number).collect()
+    }
+}
+
 /// Appends the place of each row.
 #[derive(Debug)]
-struct RowPlaceExec {
+pub(crate) struct RowPlaceExec {
     input: Arc<dyn ExecutionPlan>,
-    ranks: Range<u64>,
+    /// The input as it is executed: where a plan came from elsewhere, it may not be pinned.
+    pinned: Arc<dyn ExecutionPlan>,
+    pub(super) ranks: Range<u64>,
+    pub(super) numbers: Numbers,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl RowPlaceExec {
-    fn new(input: Arc<dyn ExecutionPlan>, ranks: Range<u64>) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, ranks: Range<u64>, numbers: Numbers) -> Self {
         let mut fields = input.schema().fields().to_vec();
         fields.push(Arc::new(Field::new(PLACE, DataType::UInt64, false)));
         let metadata = input.schema().metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         let properties = Self::properties_of(&input, &schema);
         Self {
+            pinned: pinned(&input).unwrap_or_else(|| Arc::clone(&input)),
             input,
             ranks,
+            numbers,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        let numbers = self.numbers.after(&self.input, &input);
+        Self::new(input, self.ranks.clone(), numbers)
     }
 
     fn properties_of(input: &Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> PlanProperties {
@@ -203,27 +314,15 @@ impl RowPlaceExec {
         )
     }
 
-    /// Where `partition` stands among the partitions of the input, within the own ranks.
+    /// What the places of `partition` begin with.
     fn rank(&self, partition: usize) -> Result<u64> {
-        let number = self.number(partition) as u64;
-        if number >= self.ranks.end - self.ranks.start {
+        let Some(number) = self.numbers.0.get(partition) else {
+            return exec_err!("no partition {partition} was planned under an ASOF JOIN");
+        };
+        if *number >= self.ranks.end - self.ranks.start {
             return exec_err!("too many partitions under an ASOF JOIN to number their rows");
         }
         Ok(self.ranks.start + number)
-    }
-
-    fn number(&self, partition: usize) -> usize {
-        let Some(files) = file_scan(&self.input) else {
-            return partition;
-        };
-        let start = |partition: usize| {
-            let first = files.file_groups.get(partition)?.files().first()?;
-            Some((place_of(first), partition))
-        };
-        let own = start(partition);
-        (0..files.file_groups.len())
-            .filter(|other| start(*other) < own)
-            .count()
     }
 }
 
@@ -269,7 +368,7 @@ impl ExecutionPlan for RowPlaceExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.ranks.clone()))),
+            Ok([input]) => Ok(Arc::new(self.over(input))),
             Err(children) => exec_err!("RowPlaceExec has one input, not {}", children.len()),
         }
     }
@@ -279,8 +378,12 @@ impl ExecutionPlan for RowPlaceExec {
         target_partitions: usize,
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        // Files know where a cut begins; other sources lose the order of their rows.
+        if self.input.is::<DataSourceExec>() && file_scan(&self.input).is_none() {
+            return Ok(None);
+        }
         let input = self.input.repartitioned(target_partitions, config)?;
-        Ok(input.map(|input| Arc::new(Self::new(input, self.ranks.clone())) as _))
+        Ok(input.map(|input| Arc::new(self.over(input)) as _))
     }
 
     fn execute(
@@ -291,7 +394,7 @@ impl ExecutionPlan for RowPlaceExec {
         let schema = self.schema();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let mut next = self.rank(partition)? << ROW_BITS;
-        let input = self.input.execute(partition, context)?;
+        let input = self.pinned.execute(partition, context)?;
         let placed = input.map(move |batch| {
             let batch = batch?;
             let _timer = metrics.elapsed_compute().timer();

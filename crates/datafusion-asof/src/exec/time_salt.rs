@@ -80,7 +80,6 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use self::carried::CarriedRows;
-use self::plan::SaltPlan;
 use super::matching::Matching;
 use super::metrics::SaltMetrics;
 use crate::spec::Side;
@@ -90,6 +89,8 @@ mod join;
 mod plan;
 mod skew;
 
+pub(crate) use self::plan::SaltParts;
+pub(super) use self::plan::SaltPlan;
 pub use self::plan::{HotKey, TimeSalt};
 pub(crate) use self::skew::{Skew, SkewLimits};
 pub(crate) use crate::kernel::skew::SampledSide;
@@ -124,17 +125,17 @@ fn own_columns(matching: &Matching, side: Side) -> usize {
 
 /// Adds a salt column to one side of an as-of join, and to the right side carried rows.
 #[derive(Debug)]
-pub(super) struct TimeSaltExec {
+pub(crate) struct TimeSaltExec {
     input: Arc<dyn ExecutionPlan>,
-    side: Side,
-    matching: Arc<Matching>,
-    salt: Arc<SaltPlan>,
+    pub(super) side: Side,
+    pub(super) matching: Arc<Matching>,
+    pub(super) salt: Arc<SaltPlan>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl TimeSaltExec {
-    fn try_new(
+    pub(super) fn try_new(
         input: Arc<dyn ExecutionPlan>,
         side: Side,
         matching: &Arc<Matching>,

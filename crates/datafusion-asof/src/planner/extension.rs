@@ -16,6 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::skew::known_skew;
+use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, AsOfStrategy};
 use crate::logical::AsOfJoinNode;
 use crate::spec::Side;
@@ -60,7 +61,9 @@ impl ExtensionPlanner for AsOfExtensionPlanner {
             spec,
             AsOfStrategy::SortMerge,
         )?;
+        let options = AsOfOptions::of(session.config_options());
         let join = join.with_memory_limit(memory_limit(session));
+        let join = join.with_distributed(options.distributed);
         let skew = known_skew(&join, [left, right], session).await?;
         Ok(Some(Arc::new(join.with_skew(skew))))
     }

@@ -95,8 +95,10 @@ fn count_joins(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
 struct Known {
     strategy: StrategyOption,
     threshold: Option<usize>,
-    /// The limit of the memory pool, if it has one.
+    /// The limit of the memory pool, if it has one and what is executed here takes from it.
     pool: Option<usize>,
+    /// Every task that reads a broadcast side holds a copy of it.
+    distributed: bool,
     /// How many as-of joins the plan has: they share the pool.
     joins: usize,
     left: Size,
@@ -127,7 +129,8 @@ impl Known {
         Ok(Self {
             strategy: options.strategy,
             threshold: options.broadcast_threshold,
-            pool: join.memory_limit(),
+            pool: join.memory_limit().filter(|_| !join.is_distributed()),
+            distributed: join.is_distributed(),
             joins,
             left: size_of_side(join.left())?,
             right: size_of_side(join.right())?,
@@ -253,6 +256,7 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
             let (strategy, why) = match known {
                 _ if known.right.endless => (SortMerge, "the right side has no end"),
                 _ if known.left.endless => (Broadcast, "the left side has no end"),
+                _ if known.distributed => (Broadcast, "no task of a cluster sees all of the right"),
                 _ => (Broadcast, "this join does not allow it"),
             };
             let reason = format!("not asof.strategy = broadcast_left: {why}");
@@ -310,12 +314,20 @@ fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     }
 }
 
+/// What a broadcast may take on a cluster, if nothing else is said: every task makes it anew.
+const DISTRIBUTED_LIMIT: usize = 100 << 20;
+
 /// How many bytes an index may take, and where that is said; `None` for any size.
 fn limit(known: &Known) -> Option<(usize, String)> {
     match (known.threshold, known.share()) {
         (Some(threshold), _) => {
             let shown = format!("asof.broadcast_threshold = {}", shown_bytes(threshold));
             Some((threshold, shown))
+        }
+        (None, _) if known.distributed => {
+            let limit = shown_bytes(DISTRIBUTED_LIMIT);
+            let shown = format!("the {limit} that each task of a cluster may be sent");
+            Some((DISTRIBUTED_LIMIT, shown))
         }
         (None, Some(share)) => Some((share, shown_share(share))),
         (None, None) => None,

@@ -26,6 +26,7 @@ use futures::TryStreamExt;
 use futures::future::try_join_all;
 
 use crate::case::{Answer, Case};
+use crate::codec::sent;
 use crate::oracle::{Causes, Op, causes};
 use crate::salt::salt;
 use crate::table::sort_order;
@@ -50,6 +51,8 @@ pub(crate) struct Setup {
     pub keep_order: bool,
     /// Executes the plan a second time after `reset_state`.
     pub twice: bool,
+    /// Executes the plan that its bytes are decoded to.
+    pub sent: bool,
 }
 
 /// What an execution showed besides the right answer.
@@ -98,7 +101,11 @@ static CONTEXTS: LazyLock<HashMap<(usize, usize, bool), Arc<TaskContext>>> = Laz
 /// A description of the first thing that is not as it should be.
 pub(crate) async fn check(case: &Case, expected: &Answer, setup: Setup) -> Result<Seen, String> {
     let context = &CONTEXTS[&(setup.target_partitions, setup.batch_size, setup.keep_order)];
-    let plan = plan(case, setup.strategy, context).map_err(|error| format!("planning: {error}"))?;
+    let mut plan =
+        plan(case, setup.strategy, context).map_err(|error| format!("planning: {error}"))?;
+    if setup.sent {
+        plan = sent(&plan).map_err(|error| format!("sending: {error}"))?;
+    }
     let explain =
         |problem: String| format!("{problem}\n{}", displayable(plan.as_ref()).indent(true));
     check_schema(case, &plan).map_err(explain)?;

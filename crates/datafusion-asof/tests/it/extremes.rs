@@ -146,6 +146,7 @@ async fn pair(left: DataType, right: DataType) -> (usize, Vec<String>) {
                     batch_size: 8192,
                     keep_order: false,
                     twice: false,
+                    sent: true,
                 };
                 tried += 1;
                 if let Err(message) = check(&case, &expected, setup).await {

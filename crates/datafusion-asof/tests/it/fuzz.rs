@@ -73,6 +73,7 @@ fn setups(seed: u64) -> [Setup; 4] {
         batch_size: *dice.pick(&BATCH_SIZES),
         keep_order: dice.percent(30),
         twice: dice.percent(5),
+        sent: dice.percent(20),
     })
 }
 

@@ -4,6 +4,7 @@
 //!   A [`case`] is made of [`table`]s of plain [`value`]s and a [`predicate`], [`types`] and [`generate`] make them up, [`salt`] cuts their keys, [`engine`] and [`whole_path`]
 //!   execute them, and [`shrink`] makes those small that fail.
 //! * [`balance`]: what time-salted joins are for.
+//! * [`codec`]: plans as bytes, and bytes that are no plans.
 //! * [`frames`]: names and fill values of `join_asof`.
 //! * [`filters`] above a join, which the optimizer moves, and [`cuts`] of the files below one.
 //! * [`parser_fuzz`]: texts that no one would write.
@@ -15,6 +16,7 @@
 mod balance;
 mod cancel;
 mod case;
+mod codec;
 mod cuts;
 mod engine;
 mod extremes;

@@ -58,6 +58,7 @@ fn size((case, setup, _): &(Case, Setup, String)) -> (usize, usize, usize, usize
     let run = setup.target_partitions
         + usize::from(setup.batch_size != 8192)
         + usize::from(setup.twice)
+        + usize::from(setup.sent)
         + usize::from(setup.keep_order);
     (
         left.0 + right.0,
@@ -168,6 +169,10 @@ fn simpler(case: &Case, setup: Setup) -> Vec<(Case, Setup)> {
         },
         Setup {
             twice: false,
+            ..setup
+        },
+        Setup {
+            sent: false,
             ..setup
         },
         Setup {

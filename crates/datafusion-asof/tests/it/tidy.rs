@@ -178,7 +178,7 @@ fn keeps_worlds_apart(source: &Source) -> Vec<String> {
 }
 
 fn installs_only_in_session(source: &Source) -> Vec<String> {
-    if source.layer() == Some("session") {
+    if source.path.ends_with("/src/session.rs") {
         return vec![];
     }
     let installers = [

@@ -14,6 +14,7 @@ use datafusion_asof::{
 };
 
 use crate::case::{Answer, Case};
+use crate::codec::sent_logical;
 use crate::engine::{Seen, Setup, compare, rows};
 use crate::generate::generate;
 use crate::oracle::Op;
@@ -419,7 +420,12 @@ pub(crate) async fn check_whole(
         }
         _ => ctx.asof_sql(&sql).await,
     };
-    let frame = frame.map_err(|error| explain(format!("planning: {error}")))?;
+    let mut frame = frame.map_err(|error| explain(format!("planning: {error}")))?;
+    if setup.sent {
+        frame = sent_logical(frame, &ctx)
+            .await
+            .map_err(|error| explain(format!("sending: {error}")))?;
+    }
     let batches = frame
         .collect()
         .await

@@ -43,11 +43,23 @@ pub struct HotKey {
 
 /// [`TimeSalt`], made ready for execution.
 #[derive(Debug)]
-pub(super) struct SaltPlan {
+pub(in crate::exec) struct SaltPlan {
     pub cut: TimeCut,
-    /// By slot.
-    salts: Vec<u32>,
     pub hot_keys: usize,
+    /// What it is made of.
+    parts: SaltParts,
+}
+
+/// What a [`SaltPlan`] is made of, salts included: whoever executes a part of the plan must send
+/// its rows to the same places.
+#[derive(Debug, Clone)]
+pub(crate) struct SaltParts {
+    /// For each column of the key a value for each key that is cut.
+    pub keys: Vec<ArrayRef>,
+    /// By key that is cut where its ranges begin.
+    pub cuts: Vec<Vec<Place>>,
+    /// By slot.
+    pub salts: Vec<u32>,
 }
 
 impl SaltPlan {
@@ -57,22 +69,33 @@ impl SaltPlan {
     /// Planning errors if there is no partition, or more ranges than can be numbered.
     pub(super) fn try_new(
         key_types: &[KeyType],
-        keys: &[ArrayRef],
+        keys: Vec<ArrayRef>,
         cuts: Vec<Vec<Place>>,
         partitions: usize,
     ) -> Result<Self> {
-        let slots = u32::try_from(partitions);
+        let salts = salts_for(partitions)?;
+        Self::of_parts(key_types, SaltParts { keys, cuts, salts })
+    }
+
+    /// # Errors
+    /// Planning errors if there is no slot, or more ranges than can be numbered.
+    pub(in crate::exec) fn of_parts(key_types: &[KeyType], parts: SaltParts) -> Result<Self> {
+        let slots = parts.salts.len();
         let cut = TimeCut::try_new(TimeCutSpec {
             key_types,
-            keys,
-            cuts,
-            slots: slots.or_else(|_| plan_err!("too many partitions: {partitions}"))?,
+            keys: &parts.keys,
+            cuts: parts.cuts.clone(),
+            slots: u32::try_from(slots).or_else(|_| plan_err!("too many partitions: {slots}"))?,
         })?;
         Ok(Self {
-            salts: salts_for(partitions)?,
             hot_keys: cut.keys().count(),
             cut,
+            parts,
         })
+    }
+
+    pub(in crate::exec) fn parts(&self) -> &SaltParts {
+        &self.parts
     }
 
     /// # Errors
@@ -96,7 +119,7 @@ impl SaltPlan {
         let cuts = cuts.map(|hot| places(&hot.cuts, matching));
         Self::try_new(
             key_types,
-            &keys,
+            keys,
             cuts.collect::<Result<_>>()?,
             salt.partitions,
         )
@@ -129,7 +152,7 @@ impl SaltPlan {
     }
 
     pub(super) fn salts(&self, slots: &[u32]) -> UInt32Array {
-        let salt = |slot: &u32| self.salts[*slot as usize];
+        let salt = |slot: &u32| self.parts.salts[*slot as usize];
         slots.iter().map(salt).collect::<Vec<_>>().into()
     }
 }
@@ -140,7 +163,7 @@ impl Display for SaltPlan {
         write!(
             f,
             "hot_keys={keys}, ranges={ranges}, slots={}",
-            self.salts.len()
+            self.parts.salts.len()
         )
     }
 }

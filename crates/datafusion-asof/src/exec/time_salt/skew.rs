@@ -84,7 +84,7 @@ impl AsOfJoinExec {
             rows: sides.iter().map(|side| side.stands_for).sum(),
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,
-                &keys,
+                keys.clone(),
                 loaded.into_iter().map(|key| key.cuts).collect(),
                 limits.partitions,
             )?),

@@ -15,6 +15,7 @@ fn known() -> Known {
         strategy: StrategyOption::Auto,
         threshold: None,
         pool: None,
+        distributed: false,
         joins: 1,
         left: side,
         right: side,
@@ -31,6 +32,13 @@ fn with_right(bytes: Option<usize>) -> Known {
     let mut known = known();
     known.right.bytes = bytes;
     known
+}
+
+fn distributed(right: usize) -> Known {
+    Known {
+        distributed: true,
+        ..with_right(Some(right))
+    }
 }
 
 fn with_rows(left: usize, right: usize) -> Known {
@@ -137,6 +145,34 @@ fn whether_a_side_fits() {
         (
             Known {
                 threshold,
+                ..with_right(None)
+            },
+            SortMerge,
+            "the size of the right side is not known",
+        ),
+        (
+            distributed(100 * MB),
+            Broadcast,
+            "right side indexed about 100.0 MB, within the 100.0 MB that each task of a cluster \
+             may be sent",
+        ),
+        (
+            distributed(100 * MB + 1),
+            SortMerge,
+            "right side indexed about 100.0 MB, above the 100.0 MB that each task of a cluster \
+             may be sent",
+        ),
+        (
+            Known {
+                threshold,
+                ..distributed(2 * MB)
+            },
+            Broadcast,
+            "right side indexed about 2.0 MB, within asof.broadcast_threshold = 2.0 MB",
+        ),
+        (
+            Known {
+                distributed: true,
                 ..with_right(None)
             },
             SortMerge,

@@ -1,0 +1,92 @@
+//! The executor: Ballista's, with our codecs.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ballista_core::error::{BallistaError, Result};
+use ballista_core::object_store::{CustomObjectStoreRegistry, S3Options};
+use ballista_executor::config::Config;
+use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_executor::health::spawn_health_server;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
+
+use crate::codec::{logical_codec, physical_codec};
+use crate::logging::{self, Logging};
+use crate::options::producer;
+
+/// Runs an executor until the process is told to stop.
+///
+/// # Errors
+/// Those of Ballista: a configuration that does not hold, an address that is taken, a scheduler that
+/// cannot be reached.
+pub fn run(options: Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Config) -> Result<()> {
+    let health_address = format!("{}:{}", options.bind_host, options.bind_health_port);
+    let health_address: SocketAddr = health_address.parse().map_err(|error| {
+        BallistaError::Configuration(format!(
+            "{health_address} is no address to listen on: {error}"
+        ))
+    })?;
+    let config = with_asof(options.try_into()?)?;
+    logging::start(Logging {
+        level: &config.special_mod_log_level,
+        threads: config.print_thread_info,
+        directory: config.log_dir.as_deref(),
+        rotation: config.log_rotation_policy,
+        prefix: config.log_file_name_prefix(),
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let health = spawn_health_server(health_address, config.health.clone(), stopped);
+    let result = start_executor_process(Arc::new(config)).await;
+    // It may have ended by itself.
+    let _ = stop.send(());
+    if let Err(error) = health.await {
+        log::warn!("the health server ended with {error}");
+    }
+    result
+}
+
+/// The configuration of an executor that knows as-of joins.
+///
+/// # Errors
+/// If there is no directory for what tasks spill.
+pub fn with_asof(config: ExecutorProcessConfig) -> Result<ExecutorProcessConfig> {
+    let spill = match &config.work_dir {
+        Some(work) => {
+            let spill = PathBuf::from(work).join("spill");
+            fs::create_dir_all(&spill)?;
+            Some(spill)
+        }
+        None => None,
+    };
+    Ok(ExecutorProcessConfig {
+        override_config_producer: Some(producer()),
+        override_runtime_producer: Some(Arc::new(move |config| runtime(config, spill.clone()))),
+        override_logical_codec: Some(logical_codec()),
+        override_physical_codec: Some(physical_codec()),
+        ..config
+    })
+}
+
+/// Object stores by the environment of the process, and what tasks spill in its work directory.
+fn runtime(
+    config: &SessionConfig,
+    spill: Option<PathBuf>,
+) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+    let s3 = config.options().extensions.get::<S3Options>();
+    let stores = CustomObjectStoreRegistry::new(s3.cloned().unwrap_or_default());
+    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(stores));
+    if let Some(spill) = spill {
+        runtime = runtime.with_temp_file_path(spill);
+    }
+    runtime.build_arc()
+}

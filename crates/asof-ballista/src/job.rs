@@ -1,0 +1,327 @@
+//! A plan at work on a cluster.
+//!
+//! The scheduler is asked how it is going until the job has ended; then the partitions of the result
+//! are read from the executors that hold them, one after the other. A job that nobody waits for any
+//! more is cancelled.
+//!
+//! # Jobs that were disturbed
+//!
+//! When an executor is lost, Ballista runs its tasks again, and all tasks of the stages that were
+//! reading what it held. Ballista 55.0 does not take back what tasks of such a stage had already handed
+//! on, so that rows come twice, with as-of joins and without. But no row of a result is read
+//! before the job has ended, and then it is known whether each task succeeded at its first attempt. If
+//! one did not, the result is left where it is and the whole job is sent again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ballista_core::client::BallistaClient;
+use ballista_core::config::BallistaConfig;
+use ballista_core::error::BallistaError;
+use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
+use ballista_core::serde::protobuf::execute_query_params::Query;
+use ballista_core::serde::protobuf::execute_query_result::Result as Submitted;
+use ballista_core::serde::protobuf::get_job_status_result::FlightProxy;
+use ballista_core::serde::protobuf::job_status::Status as JobState;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::{
+    CancelJobParams, ExecuteQueryParams, GetJobMetricsParams, GetJobStatusParams, JobStageMetrics,
+    PartitionLocation,
+};
+use ballista_core::version::{check_compatibility, insert_version_header, version_from_metadata};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::physical_plan::AsExecutionPlan;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use url::Url;
+
+use crate::cluster::Cluster;
+use crate::codec::physical_codec;
+use crate::rest::ran_smoothly;
+
+/// How often the scheduler is asked: at first, and after a while.
+const SOON: Duration = Duration::from_millis(10);
+const LATER: Duration = Duration::from_millis(200);
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a job is sent whose executors are lost.
+const ATTEMPTS: usize = 5;
+
+/// What is sent.
+#[derive(Clone)]
+pub(crate) struct JobRequest {
+    query: ExecuteQueryParams,
+    config: BallistaConfig,
+}
+
+/// A job that the scheduler has accepted.
+#[derive(Debug)]
+pub(crate) struct Job {
+    cluster: Cluster,
+    scheduler: SchedulerGrpcClient<Channel>,
+    config: BallistaConfig,
+    id: String,
+    ended: bool,
+}
+
+/// An error of Ballista's as one of DataFusion's.
+pub(crate) fn failure(error: BallistaError) -> DataFusionError {
+    error.into_datafusion()
+}
+
+fn refused(what: &str) -> impl Fn(Status) -> DataFusionError {
+    move |status| exec_datafusion_err!("{what}: {}", status.message())
+}
+
+impl Job {
+    /// # Errors
+    /// For plans that cannot be sent.
+    pub(crate) fn request(
+        plan: &Arc<dyn ExecutionPlan>,
+        config: &SessionConfig,
+        session: &str,
+    ) -> Result<JobRequest> {
+        let settings = config.to_key_value_pairs();
+        let config = config.ballista_config();
+        let codec = physical_codec();
+        let node = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), codec.as_ref())
+            .map_err(|error| error.context("this query cannot be sent to a cluster"))?;
+        let mut bytes = vec![];
+        node.try_encode(&mut bytes)?;
+        let most = config.grpc_client_max_message_size();
+        if bytes.len() >= most {
+            return exec_err!(
+                "this query takes {} bytes, more than the {most} that can be sent to a cluster: \
+                 tables in memory are sent with it, so put what is large into files",
+                bytes.len()
+            );
+        }
+        let query = ExecuteQueryParams {
+            query: Some(Query::PhysicalPlan(bytes)),
+            settings,
+            session_id: session.to_owned(),
+            operation_id: uuid::Uuid::now_v7().to_string(),
+        };
+        Ok(JobRequest { query, config })
+    }
+
+    /// A job that has ended, undisturbed.
+    pub(crate) async fn run(cluster: Cluster, request: JobRequest) -> Result<Ended> {
+        for attempt in 1..=ATTEMPTS {
+            let mut job = Self::submit(cluster.clone(), request.clone()).await?;
+            let (locations, proxy) = job.end().await?;
+            if ran_smoothly(&cluster.channel, &cluster.address, &job.id).await? {
+                return Ok(Ended {
+                    job,
+                    locations,
+                    proxy,
+                });
+            }
+            log::warn!("an executor was lost in attempt {attempt} of {ATTEMPTS} at a query");
+        }
+        exec_err!(
+            "executors were lost in each of {ATTEMPTS} attempts at the query: look at their logs, \
+             they may be short of memory or disk"
+        )
+    }
+
+    async fn submit(cluster: Cluster, request: JobRequest) -> Result<Self> {
+        let JobRequest { query, config } = request;
+        let most = config.grpc_client_max_message_size();
+        let mut scheduler = SchedulerGrpcClient::new(cluster.channel.clone())
+            .max_encoding_message_size(most)
+            .max_decoding_message_size(most);
+        let mut request = Request::new(query);
+        insert_version_header(request.metadata_mut());
+        let response = scheduler
+            .execute_query(request)
+            .await
+            .map_err(refused("the scheduler does not take the query"))?;
+        let version = version_from_metadata(response.metadata());
+        let same = check_compatibility(Some(ballista_core::BALLISTA_VERSION), version);
+        let id = match response.into_inner().result {
+            Some(Submitted::Success(job)) => job.job_id,
+            Some(Submitted::Failure(failure)) => {
+                same.map_err(DataFusionError::Execution)?;
+                return exec_err!("the scheduler does not take the query: {failure:?}");
+            }
+            None => return exec_err!("the scheduler gives no answer to the query"),
+        };
+        let job = Self {
+            cluster,
+            scheduler,
+            config,
+            id,
+            ended: false,
+        };
+        // A scheduler too old to look at versions has taken it, and the job is cancelled.
+        same.map_err(DataFusionError::Execution)?;
+        Ok(job)
+    }
+
+    /// Waits for the end; where the partitions of the result are.
+    async fn end(&mut self) -> Result<(Vec<PartitionLocation>, Option<FlightProxy>)> {
+        let mut pause = SOON;
+        let mut unknown_since: Option<Instant> = None;
+        loop {
+            let request = GetJobStatusParams {
+                job_id: self.id.clone(),
+            };
+            let answer =
+                tokio::time::timeout(PATIENCE, self.scheduler.get_job_status(request)).await;
+            let answer = match answer {
+                Ok(answer) => answer
+                    .map_err(refused("the scheduler is gone"))?
+                    .into_inner(),
+                Err(_) => return exec_err!("the scheduler does not answer any more"),
+            };
+            match answer.status.and_then(|status| status.status) {
+                Some(JobState::Successful(job)) => {
+                    self.ended = true;
+                    return Ok((job.partition_location, answer.flight_proxy));
+                }
+                Some(JobState::Failed(job)) => {
+                    self.ended = true;
+                    return exec_err!("{}", job.error);
+                }
+                Some(JobState::Queued(_) | JobState::Running(_)) => unknown_since = None,
+                None => {
+                    let since = unknown_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        self.ended = true;
+                        return exec_err!(
+                            "the scheduler does not know the query any more, it has been started \
+                             anew: run the query again"
+                        );
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LATER);
+        }
+    }
+}
+
+/// A job of which the result can be read.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    job: Job,
+    locations: Vec<PartitionLocation>,
+    proxy: Option<FlightProxy>,
+}
+
+impl Ended {
+    /// The rows of the result.
+    pub(crate) fn rows(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
+        let Self {
+            job,
+            locations,
+            proxy,
+        } = self;
+        let fetch = move |location| {
+            let source = Source {
+                scheduler: job.cluster.address.clone(),
+                config: job.config.clone(),
+                proxy: proxy.clone(),
+            };
+            stream::once(source.fetch(location)).try_flatten()
+        };
+        stream::iter(locations).map(fetch).flatten()
+    }
+
+    /// What the tasks of each stage counted.
+    pub(crate) async fn stages(mut self) -> Result<Vec<JobStageMetrics>> {
+        let request = GetJobMetricsParams {
+            job_id: self.job.id.clone(),
+        };
+        let answer = self.job.scheduler.get_job_metrics(request).await;
+        let answer = answer.map_err(refused("the scheduler does not tell what tasks counted"))?;
+        Ok(answer.into_inner().stages)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if !self.ended {
+            let (mut scheduler, id) = (self.scheduler.clone(), self.id.clone());
+            runtime.spawn(async move {
+                let request = CancelJobParams { job_id: id };
+                if let Err(status) = scheduler.cancel_job(request).await {
+                    log::warn!("a query that nobody waits for was not cancelled: {status}");
+                }
+            });
+        }
+    }
+}
+
+/// Where partitions of a result are read from.
+struct Source {
+    scheduler: String,
+    config: BallistaConfig,
+    proxy: Option<FlightProxy>,
+}
+
+impl Source {
+    async fn fetch(self, location: PartitionLocation) -> Result<SendableRecordBatchStream> {
+        let layout = location.layout();
+        let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id)
+        else {
+            return exec_err!("the scheduler does not say where the result is");
+        };
+        let (host, port) = match &self.proxy {
+            Some(FlightProxy::External(address)) => host_and_port(&format!("http://{address}"))?,
+            Some(FlightProxy::Local(true)) => host_and_port(&self.scheduler)?,
+            Some(FlightProxy::Local(false)) | None => (executor.host.clone(), executor.port as u16),
+        };
+        let client = BallistaClient::try_new(
+            &host,
+            port,
+            self.config.grpc_client_max_message_size(),
+            self.config.use_tls(),
+            None,
+            self.config.io_retries_times() as u8,
+            self.config.io_retry_wait_time_ms() as u64,
+            0,
+            0,
+        );
+        let unreachable = |why: &dyn std::fmt::Display| {
+            exec_datafusion_err!(
+                "{host}:{port}, which holds a part of the result, cannot be reached ({why}): run the \
+                 query again if the executor was lost; if it cannot be reached from here at all, start \
+                 the scheduler with --enable-embedded-flight-proxy"
+            )
+        };
+        let mut client = match tokio::time::timeout(PATIENCE, client).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(unreachable(&error)),
+            Err(_) => return Err(unreachable(&"it takes too long")),
+        };
+        client
+            .fetch_partition_proxied(
+                &executor.id,
+                &partition.into(),
+                location.file_id,
+                layout,
+                &executor.host,
+                executor.port as u16,
+                true,
+            )
+            .await
+            .map_err(failure)
+    }
+}
+
+fn host_and_port(address: &str) -> Result<(String, u16)> {
+    let url = Url::parse(address).ok();
+    let parts = url.and_then(|url| Some((url.host_str()?.to_owned(), url.port()?)));
+    parts.ok_or_else(|| exec_datafusion_err!("{address} is no address to read a result from"))
+}

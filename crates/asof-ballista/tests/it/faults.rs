@@ -1,0 +1,137 @@
+//! Executors that are killed, schedulers that go away: all the rows, or an error within a minute.
+
+use std::time::{Duration, Instant};
+
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::error::Result;
+
+use crate::data::{Data, join, run, shown};
+use crate::process::{LocalCluster, local_session};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_is_killed_while_it_joins() -> Result<()> {
+    let mut cluster = LocalCluster::start(2).await;
+    let (remote, local) = (cluster.session().await, local_session());
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+    data.register(&local).await?;
+    let sql = join("LEFT", "TIES BY q.id");
+    let expected = shown(&local, &sql).await?;
+    let kills: u64 =
+        std::env::var("ASOF_KILLS").map_or(3, |kills| kills.parse().expect("a number"));
+    let (mut whole, mut failed) = (0, 0);
+    for kill in 0..kills {
+        let strategy = ["broadcast", "sort_merge", "time_salted"][kill as usize % 3];
+        run(&remote, &format!("SET asof.strategy = '{strategy}'")).await?;
+        let started = Instant::now();
+        let query = {
+            let (remote, sql) = (remote.clone(), sql.clone());
+            SpawnedTask::spawn(async move { shown(&remote, &sql).await })
+        };
+        // At another moment each time, over a time in which a query may end.
+        tokio::time::sleep(Duration::from_millis(kill * 137 % 1100)).await;
+        let victim = kill as usize % 2;
+        cluster.kill_executor(victim);
+        let rows = tokio::time::timeout(PATIENCE, query).await;
+        let rows = rows.unwrap_or_else(|_| panic!("{strategy} hangs:\n{}", cluster.logs()));
+        match rows.expect("the query does not panic") {
+            Ok(rows) => {
+                assert_eq!(rows, expected, "{strategy}, kill {kill}");
+                whole += 1;
+            }
+            Err(error) => {
+                println!(
+                    "kill {kill}, {strategy}, after {:?}: {error}",
+                    started.elapsed()
+                );
+                failed += 1;
+            }
+        }
+        cluster.start_executor(victim);
+        cluster.wait_for(2).await;
+        assert_eq!(shown(&remote, &sql).await?, expected, "after kill {kill}");
+    }
+    println!("{kills} kills: {whole} queries with all rows, {failed} errors");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_goes_away() -> Result<()> {
+    let mut cluster = LocalCluster::start(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+    let sql = join("LEFT", "TIES BY q.id");
+    let expected = shown(&remote, &sql).await?;
+    cluster.stop_scheduler();
+    let started = Instant::now();
+    let error = shown(&remote, &sql)
+        .await
+        .expect_err("there is no scheduler");
+    assert!(
+        started.elapsed() < PATIENCE,
+        "it took {:?}",
+        started.elapsed()
+    );
+    let error = error.to_string();
+    assert!(error.contains("the scheduler"), "{error}");
+
+    // A scheduler in its place knows nothing of what was, and takes what comes.
+    cluster.start_scheduler();
+    cluster.wait_for(1).await;
+    assert_eq!(shown(&remote, &sql).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_said() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+
+    // Constants, settings and the catalog are looked at here.
+    for (sql, expected) in [
+        ("SELECT 1 + 1 AS two", "2"),
+        ("SHOW asof.distributed", "true"),
+        (
+            "SELECT count(*) AS n FROM information_schema.tables WHERE table_name = 'trades'",
+            "1",
+        ),
+    ] {
+        let rows = shown(&remote, sql).await?;
+        assert!(rows.contains(expected), "{sql}: {rows}");
+    }
+
+    // Tables in memory are sent along, and written here.
+    run(
+        &remote,
+        "CREATE TABLE few AS SELECT * FROM trades WHERE id < 5",
+    )
+    .await?;
+    run(&remote, "INSERT INTO few SELECT * FROM trades WHERE id = 7").await?;
+    let rows = shown(&remote, "SELECT count(*) AS n FROM few").await?;
+    assert!(rows.contains("| 6 "), "{rows}");
+
+    // What tasks cannot read is an error of the query, with the file's name.
+    let broken = tempfile::TempDir::new()?;
+    let file = broken.path().join("broken.parquet");
+    std::fs::write(&file, "PAR1, it begins, and does not go on")?;
+    let path = file.to_string_lossy();
+    let sql =
+        format!("CREATE EXTERNAL TABLE broken (id BIGINT) STORED AS PARQUET LOCATION '{path}'");
+    run(&remote, &sql).await?;
+    let started = Instant::now();
+    let error = shown(&remote, "SELECT * FROM broken")
+        .await
+        .expect_err("it is no Parquet file");
+    assert!(
+        started.elapsed() < PATIENCE,
+        "it took {:?}",
+        started.elapsed()
+    );
+    assert!(error.to_string().contains("arquet"), "{error}");
+    Ok(())
+}

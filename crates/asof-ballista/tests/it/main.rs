@@ -1,0 +1,12 @@
+//! Clusters of real processes on loopback.
+//!
+//! * [`process`] starts and stops them, [`data`] is what they join;
+//! * [`strategies`]: the same rows as on one machine, and the work where it should be;
+//! * [`faults`]: executors that are killed, schedulers that go away.
+
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
+mod data;
+mod faults;
+mod process;
+mod strategies;

@@ -1,0 +1,181 @@
+//! A scheduler and executors, as processes that end with the test.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use asof_ballista::Cluster;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_asof::WithAsOf;
+use tempfile::TempDir;
+
+pub(crate) const VCORES: usize = 2;
+/// How long a cluster may take to be there on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that ends with this.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A cluster on loopback.
+#[derive(Debug)]
+pub(crate) struct LocalCluster {
+    executors: Vec<Option<Process>>,
+    scheduler: Option<Process>,
+    port: u16,
+    place: TempDir,
+}
+
+/// Ports that nobody listens on now, and that this process gives out once. They are below those that
+/// systems give to connections, so that none of them gets one before a process listens on it.
+fn free_ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    [(); N].map(|()| {
+        let mut numbers = std::iter::repeat_with(|| NEXT.fetch_add(1, Relaxed));
+        let port = numbers.by_ref().take(10_000).find_map(|number| {
+            let port = (10_000 + (std::process::id() * 101 + number) % 20_000) as u16;
+            TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+        });
+        port.expect("a free port")
+    })
+}
+
+fn start(program: &str, args: &[String], log: &Path) -> Process {
+    let log = File::create(log).expect("a log");
+    let child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn();
+    Process(child.unwrap_or_else(|error| panic!("{program}: {error}")))
+}
+
+impl LocalCluster {
+    pub(crate) async fn start(executors: usize) -> Self {
+        let [port] = free_ports();
+        let mut cluster = Self {
+            executors: vec![],
+            scheduler: None,
+            port,
+            place: TempDir::new().expect("a temporary directory"),
+        };
+        cluster.start_scheduler();
+        for _ in 0..executors {
+            cluster.executors.push(None);
+            cluster.start_executor(cluster.executors.len() - 1);
+        }
+        cluster.wait_for(executors).await;
+        cluster
+    }
+
+    pub(crate) fn start_scheduler(&mut self) {
+        let args = [
+            "--bind-host=127.0.0.1",
+            "--external-host=127.0.0.1",
+            &format!("--bind-port={}", self.port),
+            "--scheduler-policy=pull-staged",
+            "--executor-timeout-seconds=6",
+            "--expire-dead-executor-interval-seconds=1",
+            "--no-executors-grace-period-seconds=10",
+        ];
+        let log = self.place.path().join("scheduler.log");
+        let args = args.map(str::to_owned);
+        self.scheduler = Some(start(env!("CARGO_BIN_EXE_asof-scheduler"), &args, &log));
+    }
+
+    pub(crate) fn stop_scheduler(&mut self) {
+        self.scheduler = None;
+    }
+
+    pub(crate) fn start_executor(&mut self, number: usize) {
+        let [flight, grpc, health] = free_ports();
+        let work = self.place.path().join(format!("work-{flight}"));
+        std::fs::create_dir(&work).expect("a work directory");
+        let args = [
+            "--external-host=127.0.0.1".to_owned(),
+            format!("--bind-port={flight}"),
+            format!("--bind-grpc-port={grpc}"),
+            format!("--bind-health-port={health}"),
+            "--scheduler-host=127.0.0.1".to_owned(),
+            format!("--scheduler-port={}", self.port),
+            "--scheduler-connect-timeout-seconds=30".to_owned(),
+            "--task-scheduling-policy=pull-staged".to_owned(),
+            "--executor-heartbeat-interval-seconds=1".to_owned(),
+            format!("--vcores={VCORES}"),
+            format!("--work-dir={}", work.display()),
+        ];
+        let log = self.place.path().join(format!("executor-{flight}.log"));
+        let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
+        self.executors[number] = Some(process);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_executor(&mut self, number: usize) {
+        self.executors[number] = None;
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("df://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until so many executors are there.
+    pub(crate) async fn wait_for(&self, executors: usize) -> Cluster {
+        let since = Instant::now();
+        loop {
+            let cluster = Cluster::connect(&self.url()).await;
+            match cluster {
+                Ok(cluster) if cluster.vcores() >= executors * VCORES => return cluster,
+                cluster if since.elapsed() > PATIENCE => {
+                    panic!("the cluster is not there: {cluster:?}\n{}", self.logs())
+                }
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// The ends of what the processes said.
+    pub(crate) fn logs(&self) -> String {
+        let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
+        let logs = files.flatten().filter_map(|file| {
+            let text = std::fs::read_to_string(file.path()).ok()?;
+            let from = text.len().saturating_sub(3000);
+            let end = text.get(from..).unwrap_or(&text);
+            Some(format!("== {}\n{end}", file.path().display()))
+        });
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// A session whose queries run here.
+    pub(crate) async fn session(&self) -> SessionContext {
+        let cluster = Cluster::connect(&self.url())
+            .await
+            .expect("the cluster is there");
+        SessionContext::new_with_state(cluster.session(state()))
+    }
+}
+
+fn state() -> datafusion::execution::SessionState {
+    SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_information_schema(true))
+        .with_default_features()
+        .with_asof()
+        .build()
+}
+
+/// A session whose queries run in the test.
+pub(crate) fn local_session() -> SessionContext {
+    SessionContext::new_with_state(state())
+}

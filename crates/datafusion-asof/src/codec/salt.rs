@@ -1,0 +1,68 @@
+//! What a time-salted join is cut by.
+
+use datafusion::arrow::array::{ArrayRef, new_empty_array};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, exec_err};
+use datafusion::scalar::ScalarValue;
+
+use super::message::HotKey;
+use super::missing;
+use crate::exec::{Place, SaltParts};
+
+pub(super) fn hot_keys(parts: &SaltParts) -> Result<Vec<HotKey>> {
+    let hot_key = |(key, cuts): (usize, &Vec<Place>)| {
+        let values = parts.keys.iter().map(|column| {
+            let value = ScalarValue::try_from_array(column, key)?;
+            Ok((&value).try_into()?)
+        });
+        let mut hot_key = HotKey {
+            values: values.collect::<Result<_>>()?,
+            ..HotKey::default()
+        };
+        for cut in cuts {
+            match cut {
+                Place::Number(number) => hot_key.numbers.push(number.to_le_bytes().to_vec()),
+                Place::Bytes(bytes) => hot_key.rows.push(bytes.to_vec()),
+            }
+        }
+        Ok(hot_key)
+    };
+    parts.cuts.iter().enumerate().map(hot_key).collect()
+}
+
+/// Keys of other types are found where the types are known.
+pub(super) fn salt_parts(
+    hot_keys: Vec<HotKey>,
+    salts: Vec<u32>,
+    key_types: &[DataType],
+) -> Result<SaltParts> {
+    let column = |(column, data_type): (usize, &DataType)| -> Result<ArrayRef> {
+        if hot_keys.is_empty() {
+            return Ok(new_empty_array(data_type));
+        }
+        let value = |hot_key: &HotKey| match hot_key.values.get(column) {
+            Some(value) => Ok(ScalarValue::try_from(value)?),
+            None => missing("value of a hot key"),
+        };
+        let values = hot_keys.iter().map(value).collect::<Result<Vec<_>>>()?;
+        if let Some(other) = values.iter().find(|value| value.data_type() != *data_type) {
+            return exec_err!("a hot key is {}, not {data_type}", other.data_type());
+        }
+        ScalarValue::iter_to_array(values)
+    };
+    let keys = key_types.iter().enumerate().map(column);
+    let keys = keys.collect::<Result<_>>()?;
+    let cuts = hot_keys.into_iter().map(cuts).collect::<Result<_>>()?;
+    Ok(SaltParts { keys, cuts, salts })
+}
+
+fn cuts(hot_key: HotKey) -> Result<Vec<Place>> {
+    let number = |bytes: Vec<u8>| match bytes.as_slice().try_into() {
+        Ok(bytes) => Ok(Place::Number(i128::from_le_bytes(bytes))),
+        Err(_) => exec_err!("a hot key is cut at {} bytes, not 16", bytes.len()),
+    };
+    let numbers = hot_key.numbers.into_iter().map(number);
+    let rows = hot_key.rows.into_iter();
+    let rows = rows.map(|bytes| Ok(Place::Bytes(bytes.into())));
+    numbers.chain(rows).collect()
+}
