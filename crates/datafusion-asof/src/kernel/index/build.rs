@@ -97,7 +97,8 @@ impl<T: IndexTime> Layout<T> {
         let mut shards = vec![];
         let mut offsets = vec![0u32; self.shards.len() + 1];
         for batch in &batches.batches {
-            let rows = batch.keys.iter().zip(batch.times.iter());
+            let keys = batch.keys.each();
+            let rows = keys.iter().zip(batch.times.iter());
             shards.extend(rows.map(|(key, time)| {
                 if !is_known(*key) {
                     return NOWHERE;
@@ -117,7 +118,8 @@ impl<T: IndexTime> Layout<T> {
         let mut entries = vec![Entry::default(); end as usize];
         let mut shards = shards.into_iter();
         for batch in batches.batches {
-            let rows = batch.keys.iter().zip(batch.times.iter()).zip(batch.start..);
+            let keys = batch.keys.each();
+            let rows = keys.iter().zip(batch.times.iter()).zip(batch.start..);
             for (((key, time), row), shard) in rows.zip(&mut shards) {
                 if shard == NOWHERE {
                     continue;

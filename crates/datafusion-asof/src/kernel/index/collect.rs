@@ -3,6 +3,7 @@
 //! Several partitions of a side are read at a time, each into a [`IndexPart`] with
 //! ordinals of its own; [`Planning`](super::Planning) brings them together.
 
+use std::borrow::Cow;
 use std::ops::AddAssign;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
@@ -92,14 +93,58 @@ impl Hopeless {
 
 /// What an index needs of one batch.
 pub(super) struct Collected {
-    /// Rows without a known key cannot match.
-    pub keys: Vec<u32>,
+    pub keys: RowKeys,
     pub times: Times,
     pub places: Places,
     pub ties: Option<Rows>,
     pub bounds: Vec<Vec<i128>>,
     /// For each of the own values which rows are valid.
     pub validity: Vec<Option<NullBuffer>>,
+}
+
+/// The ordinals of the keys of a batch; rows without a known key cannot match.
+#[derive(Debug)]
+pub(super) enum RowKeys {
+    /// The same for all rows, as without key columns.
+    Same {
+        key: u32,
+        rows: usize,
+    },
+    Each(Vec<u32>),
+}
+
+impl RowKeys {
+    fn new(keys: Vec<u32>) -> Self {
+        match keys.first() {
+            Some(first) if keys.iter().all(|key| key == first) => Self::Same {
+                key: *first,
+                rows: keys.len(),
+            },
+            _ => Self::Each(keys),
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Same { rows, .. } => *rows,
+            Self::Each(keys) => keys.len(),
+        }
+    }
+
+    /// By row.
+    pub(super) fn each(&self) -> Cow<'_, [u32]> {
+        match self {
+            Self::Same { key, rows } => vec![*key; *rows].into(),
+            Self::Each(keys) => keys.into(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Same { .. } => 0,
+            Self::Each(keys) => size_of_val(keys.as_slice()),
+        }
+    }
 }
 
 /// The places of the rows of a batch.
@@ -217,7 +262,7 @@ impl IndexPart {
         let validity = batch.own_values.iter();
         let validity = validity.map(|column| column.logical_nulls().filter(has_nulls));
         let collected = Collected {
-            keys,
+            keys: RowKeys::new(keys),
             times,
             places: batch.places.clone(),
             ties: ties.transpose()?,
@@ -300,7 +345,7 @@ fn ends<T: Copy + Ord>(mut times: impl Iterator<Item = T>) -> Option<(T, T)> {
 
 impl Collected {
     pub(super) fn rows(&self) -> usize {
-        self.keys.len()
+        self.keys.rows()
     }
 
     fn size(&self) -> usize {
@@ -312,7 +357,7 @@ impl Collected {
             TimeValues::Rows(values) => values.size() + rows * RANK_ROW,
         };
         size_of::<Self>()
-            + rows * size_of::<u32>()
+            + self.keys.size()
             + times
             + self.places.size()
             + self.ties.as_ref().map_or(0, Rows::size)

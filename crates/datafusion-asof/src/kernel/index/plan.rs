@@ -6,7 +6,7 @@ use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::row::Rows;
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::collect::{Collected, IndexSpec, Places};
+use super::collect::{Collected, IndexSpec, Places, RowKeys};
 use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
@@ -84,7 +84,7 @@ pub(super) struct ScatterBatch<T: IndexTime> {
     /// The number of the first row.
     pub start: u32,
     /// Ordinals of the part, and what they are in the index.
-    pub keys: Vec<u32>,
+    pub keys: RowKeys,
     pub ordinals: Arc<Vec<u32>>,
     pub times: ScalarBuffer<T>,
 }
@@ -154,7 +154,7 @@ impl<T: PlanTime> LinePlan<T> {
                 scatters.push(Scatter { batches: vec![] });
                 room = SCATTER_ROWS;
             }
-            room = room.saturating_sub(keys.len());
+            room = room.saturating_sub(keys.rows());
             if let Some(scatter) = scatters.last_mut() {
                 scatter.batches.push(ScatterBatch {
                     start: layout.numbers.start(number),

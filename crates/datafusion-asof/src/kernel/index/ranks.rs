@@ -121,7 +121,8 @@ impl Ranking {
             return self.next(Stage::SortRuns);
         };
         let batch = self.done as u32;
-        let keys = of_part.batch.keys.iter().zip(0..);
+        let keys = of_part.batch.keys.each();
+        let keys = keys.iter().zip(0..);
         let known = keys.filter(|(key, _)| is_known(**key));
         self.rows.extend(known.map(|(_, row)| RowId { batch, row }));
         self.places.push(vec![0; of_part.batch.rows()]);
