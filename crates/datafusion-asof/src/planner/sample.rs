@@ -14,6 +14,7 @@ use datafusion::arrow::compute::concat;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExprRef;
@@ -27,7 +28,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::exec::pinned;
+use crate::exec::{file_scan, pinned};
 
 /// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
 const BLOCKS: usize = 64;
@@ -150,8 +151,18 @@ fn pieces(
     rows: usize,
     config: &ConfigOptions,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    // Files that come in an order, or with a partitioning, are not cut. A sample needs neither.
+    let scan = match file_scan(plan) {
+        Some(files) => {
+            let files = FileScanConfigBuilder::from(files.clone())
+                .with_output_ordering(vec![])
+                .with_output_partitioning(None);
+            DataSourceExec::from_data_source(files.build()) as _
+        }
+        None => Arc::clone(plan),
+    };
     // Pinned, so that no piece is read in the place of another.
-    let Some(scan) = pinned(plan) else {
+    let Some(scan) = pinned(&scan) else {
         return Ok(None);
     };
     if scan.fetch().is_some() || scan.boundedness().is_unbounded() {
