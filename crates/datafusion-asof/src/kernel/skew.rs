@@ -33,7 +33,7 @@ pub(crate) struct SampledSide {
     /// By column of the key.
     pub keys: Vec<ArrayRef>,
     pub time: ArrayRef,
-    /// The rows of each block.
+    /// The rows of each block; none is without.
     pub blocks: Vec<usize>,
     /// How many rows the sample stands for.
     pub stands_for: f64,
@@ -137,14 +137,13 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
 /// The blocks of one side's sample.
 struct Blocks<'a> {
     sample: &'a SampledSide,
-    /// Where those with rows end.
+    /// Where they end.
     ends: Vec<usize>,
 }
 
 impl<'a> Blocks<'a> {
     fn of(sample: &'a SampledSide) -> Self {
-        let with_rows = sample.blocks.iter().filter(|rows| **rows > 0);
-        let ends = with_rows.scan(0, |end, rows| {
+        let ends = sample.blocks.iter().scan(0, |end, rows| {
             *end += rows;
             Some(*end)
         });
