@@ -18,7 +18,7 @@ fn side(keys: &[Option<&str>], times: &[Option<i64>], stands_for: f64) -> Sample
     }
 }
 
-fn all_of(key: &'static str, times: std::ops::Range<i64>) -> SampledSide {
+fn all_of(key: &'static str, times: Range<i64>) -> SampledSide {
     let times: Vec<_> = times.map(Some).collect();
     side(&vec![Some(key); times.len()], &times, times.len() as f64)
 }
