@@ -78,7 +78,11 @@ fn a_key_is_judged_without_the_block_that_has_most_of_it() {
     };
     let by_key = ["A", "A", "B", "B", "C", "C", "C", "C", "D", "D"];
     let sample = sampled(&by_key, &[2, 2, 2, 2, 2]);
-    assert_eq!(loads(&sample), [1.0, 0.0, 0.0, 0.0], "C has one block of four");
+    assert_eq!(
+        loads(&sample),
+        [1.0, 0.0, 0.0, 0.0],
+        "C has one block of four"
+    );
     let mixed = ["A", "B", "A", "B", "A", "B", "A", "B", "A", "B"];
     assert_eq!(loads(&sampled(&mixed, &[2, 2, 2, 2, 2])), [2.0, 2.0]);
     let met_once = ["A", "A", "A", "A", "A", "A", "A", "A", "B", "C"];
