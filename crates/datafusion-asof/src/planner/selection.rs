@@ -160,8 +160,13 @@ impl Known {
 
     /// Why the join cannot be salted, if it cannot.
     fn hinders_salt(&self) -> Option<&'static str> {
-        // What it carries is known at its end.
-        let endless = self.right.endless.then_some("the right side has no end");
+        // What a right side carries is known at its end; all that is still to come of a left one would
+        // be in its last ranges.
+        let endless = match (self.left.endless, self.right.endless) {
+            (_, true) => Some("the right side has no end"),
+            (true, _) => Some("the left side has no end"),
+            _ => None,
+        };
         self.hinders_salt.or(endless)
     }
 
