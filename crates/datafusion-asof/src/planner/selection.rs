@@ -305,7 +305,9 @@ fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
 fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     match &known.skew {
         Some(skew) => {
-            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold;
+            // One key cannot hold more than all partitions: of few, halfway there is much.
+            let halfway = (1.0 + known.partitions as f64) / 2.0;
+            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold.min(halfway);
             let strategy = match is_skewed && known.hinders_salt().is_none() {
                 true => AsOfStrategy::TimeSalted,
                 false => AsOfStrategy::SortMerge,
