@@ -1,7 +1,8 @@
 //! Time-salted joins beside others: hot keys of several shares, several numbers of partitions.
 //!
-//! `asof-bench-skew DIR [--scale F] [--repetitions N]` writes the tables to DIR if they are not there
-//! and prints a table in Markdown. Times are medians of N runs (3), one more before them not counted.
+//! `asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]` writes the tables to DIR if they
+//! are not there and prints a table in Markdown, of all shares of the hot key or of one. Times are medians
+//! of N runs (3), one more before them not counted.
 
 use std::error::Error;
 use std::fs;
@@ -20,6 +21,7 @@ struct Options {
     directory: String,
     scale: f64,
     repetitions: usize,
+    hot: Vec<u32>,
 }
 
 #[tokio::main]
@@ -30,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("|---|---|---|---|---|---|---|");
     let mut wrong = 0;
-    for hot in HOT_PERCENT {
+    for hot in options.hot {
         let name = format!("skew_{hot}");
         let workload = Workload::named(&name, options.scale)?;
         let directory = format!("{}/{name}-{}", options.directory, options.scale);
@@ -96,16 +98,18 @@ fn write(directory: &Path, workload: &Workload) -> Result<(), Box<dyn Error>> {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
-    const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N]";
+    const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]";
     let mut options = Options {
         directory: args.next().ok_or(USAGE)?,
         scale: 1.0,
         repetitions: 3,
+        hot: HOT_PERCENT.to_vec(),
     };
     while let Some(flag) = args.next() {
         let value = args.next().ok_or(USAGE)?;
         match flag.as_str() {
             "--scale" => options.scale = value.parse()?,
+            "--hot" => options.hot = vec![value.parse()?],
             "--repetitions" => options.repetitions = value.parse::<usize>()?.max(1),
             _ => return Err(USAGE.into()),
         }

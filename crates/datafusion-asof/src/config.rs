@@ -35,11 +35,12 @@ pub struct AsOfOptions {
     /// `asof.bare_join`: what `ASOF JOIN` without a kind is.
     pub bare_join: BareJoin,
     /// `asof.skew_threshold`: how much one key holds of a join that is time-salted under `auto`,
-    /// measured in what each partition would hold if all held the same. Keys that hold a
-    /// quarter of it are cut into ranges of time.
+    /// measured in what each partition would hold if all held the same, or halfway from that to
+    /// everything where that is less (1.5 of 2 partitions). Keys that hold a quarter of it are cut
+    /// into ranges of time.
     pub skew_threshold: f64,
-    /// `asof.skew_sample_rows`: how many rows of each side are read while a join is planned that
-    /// might be time-salted, to learn which keys hold how much; 0 for none.
+    /// `asof.skew_sample_rows`: about how many rows of each side are looked at while a join is planned
+    /// that might be time-salted, to learn which keys hold how much; 0 for none.
     pub skew_sample_rows: usize,
     /// `asof.salt_ranges`: into how many ranges of time each such key is cut; `auto`, the default
     /// and here `None`, is by how much it holds.
@@ -199,8 +200,8 @@ impl ExtensionOptions for AsOfOptions {
             entry(
                 "skew_sample_rows",
                 self.skew_sample_rows.to_string(),
-                "Rows of each side that are read while a join is planned, to learn of its skew; \
-                 0: none",
+                "About how many rows of each side are looked at while a join is planned, to learn \
+                 of its skew; 0: none",
             ),
             entry(
                 "salt_ranges",

@@ -222,8 +222,13 @@ impl AsOfJoinExec {
         match strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::SortMerge => true,
             AsOfStrategy::BroadcastLeft => self.matching.can_index_left() && !self.distributed,
-            AsOfStrategy::TimeSalted => self.matching.can_salt_time(),
+            AsOfStrategy::TimeSalted => self.hinders_salt().is_none(),
         }
+    }
+
+    /// Why the join does not allow [`AsOfStrategy::TimeSalted`], if it does not.
+    pub(crate) fn hinders_salt(&self) -> Option<&'static str> {
+        self.matching.hinders_salt()
     }
 
     /// Whether every partition of the right input comes in time order, so far as is known.

@@ -206,10 +206,14 @@ impl Matching {
             && !self.spec.join_type.keeps_unmatched_right()
     }
 
-    /// Whether hot keys can be cut into ranges of time: of all earlier ranges one row per key
-    /// is all that a range has to be sent, and a right row can be in several ranges.
-    pub(super) fn can_salt_time(&self) -> bool {
-        !self.residual.decides() && !self.spec.join_type.keeps_unmatched_right()
+    /// Why hot keys cannot be cut into ranges of time. They can be where of all earlier ranges one row
+    /// per key is all that a range has to be sent, and a right row can be in several ranges.
+    pub(super) fn hinders_salt(&self) -> Option<&'static str> {
+        if self.spec.join_type.keeps_unmatched_right() {
+            return Some("of a right row it must be known whether any range chose it");
+        }
+        let decides = self.residual.decides();
+        decides.then_some("a predicate over both sides may want an older row than the one carried")
     }
 
     /// The kept right columns of which each takes its own nearest value.

@@ -51,8 +51,8 @@
 //!
 //! # Degenerate cases
 //!
-//! Times that are NULL or NaN are in the first range of their key. Right rows that can match
-//! nothing are not sent at all. A key that is not cut costs a look at its hash; with no key to
+//! Times that are NULL or NaN are in the first range of their key. Left rows of which the key equals
+//! nothing are spread by their times, right rows that can match nothing are not sent at all. A key that is not cut costs a look at its hash; with no key to
 //! be cut nothing is carried.
 
 use std::fmt::{self, Formatter};

@@ -4,11 +4,17 @@
 //! side for each of the sample. The *load* of a key is its share of all rows in partitions: a
 //! key of load 3 holds three times what each partition would hold if all held the same.
 //!
-//! A key is cut at quantiles of its times, so that its ranges hold equal work. A sample is taken
-//! in *blocks* of rows that follow each other. Where the blocks of a side follow each other in
-//! time too, each stands for the time up to the next, and the last for the time up to the greatest:
-//! its rows are stretched over it. Else the side is in no order, and its rows are as good as drawn at
-//! random.
+//! A sample is taken in *blocks* of rows that follow each other. Of a side that comes key by key, a block
+//! has one key, as if that held all rows up to the next block. So a load is judged without the block in
+//! which the key holds most: where rows come in any order that changes next to nothing, and a key that
+//! one block happened to meet is not taken for a hot one.
+//!
+//! A key is cut at quantiles of its times, so that its ranges hold equal work. Where the blocks of a
+//! side follow each other in time, each stands for the time up to the next, and the last for the time up
+//! to the greatest: its rows are stretched over it. Else the side is in no order, and its rows are as
+//! good as drawn at random.
+
+use std::ops::Range;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::Result;
@@ -27,10 +33,12 @@ pub(crate) struct SampledSide {
     /// By column of the key.
     pub keys: Vec<ArrayRef>,
     pub time: ArrayRef,
-    /// The rows of each block.
+    /// The rows of each block; none is without.
     pub blocks: Vec<usize>,
     /// How many rows the sample stands for.
     pub stands_for: f64,
+    /// Whether there are no others.
+    pub is_whole: bool,
     /// The greatest time of all of them, if it is known.
     pub greatest: Option<ArrayRef>,
 }
@@ -52,6 +60,9 @@ pub(crate) struct SkewSpec<'a> {
 pub(crate) struct LoadedKey {
     /// A row of the samples that has the key: whether it is a right row, and its number.
     pub example: (bool, usize),
+    /// Of all rows, as the samples have it.
+    pub share: f64,
+    /// What it holds for certain, in partitions.
     pub load: f64,
     /// Into how many ranges it is to be cut.
     pub ranges: usize,
@@ -94,6 +105,7 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
         }));
     }
     let total: f64 = sides.iter().map(|sample| sample.stands_for).sum();
+    let blocks = sides.map(Blocks::of);
     let mut by_key: Vec<Vec<&Point>> = vec![vec![]; ordinals.len()];
     for point in points.iter().filter(|point| is_known(point.ordinal)) {
         by_key[point.ordinal as usize].push(point);
@@ -101,19 +113,64 @@ pub(crate) fn loaded_keys(spec: &SkewSpec<'_>, sides: [&SampledSide; 2]) -> Resu
     let loaded = by_key.into_iter().filter_map(|of_key| {
         let example = of_key.first()?.example;
         let weight: f64 = of_key.iter().map(|point| point.weight).sum();
-        let load = weight / total * spec.partitions as f64;
+        let of_sides = of_key.split_at(of_key.partition_point(|point| !point.example.0));
+        let held = blocks[0].held(of_sides.0) + blocks[1].held(of_sides.1);
+        let load = held / total * spec.partitions as f64;
         let ranges = spec.ranges.unwrap_or_else(|| ranges_for(load));
         (load >= spec.cut_from).then(|| LoadedKey {
             example,
+            share: weight / total,
             load,
             ranges,
             cuts: quantiles(&of_key, ranges),
         })
     });
     let mut loaded: Vec<LoadedKey> = loaded.collect();
-    loaded.sort_by(|a, b| b.load.total_cmp(&a.load));
+    loaded.sort_by(|a, b| {
+        let by_load = b.load.total_cmp(&a.load);
+        by_load.then(b.share.total_cmp(&a.share))
+    });
     loaded.truncate(MOST_HOT_KEYS);
     Ok(loaded)
+}
+
+/// The blocks of one side's sample.
+struct Blocks<'a> {
+    sample: &'a SampledSide,
+    /// Where they end.
+    ends: Vec<usize>,
+}
+
+impl<'a> Blocks<'a> {
+    fn of(sample: &'a SampledSide) -> Self {
+        let ends = sample.blocks.iter().scan(0, |end, rows| {
+            *end += rows;
+            Some(*end)
+        });
+        let ends = ends.collect();
+        Self { sample, ends }
+    }
+
+    /// The rows of the block that a row is in; where there is only one, each row is a block.
+    fn around(&self, row: usize) -> Range<usize> {
+        if self.ends.len() < 2 {
+            return row..row + 1;
+        }
+        let block = self.ends.partition_point(|end| *end <= row);
+        let start = block.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start..self.ends[block]
+    }
+
+    /// About how many rows of the side a key holds, by the sampled rows that have it.
+    fn held(&self, of_key: &[&Point]) -> f64 {
+        let blocks = of_key.iter().map(|point| self.around(point.example.1));
+        let blocks: Vec<Range<usize>> = blocks.collect();
+        let by_block = blocks.chunk_by(|a, b| a == b);
+        let most = by_block.map(|same| (same.len(), same[0].len())).max();
+        let (left_out, of_rows) = most.filter(|_| !self.sample.is_whole).unwrap_or((0, 0));
+        let rows = (self.sample.time.len() - of_rows).max(1);
+        (of_key.len() - left_out) as f64 / rows as f64 * self.sample.stands_for
+    }
 }
 
 /// Into how many ranges a key is cut: each holds a quarter of what a partition does, so that

@@ -8,7 +8,7 @@
 //! | `key` | its values with commas between them |
 //! | `rows` | about how many rows have it |
 //! | `share` | of all rows |
-//! | `load` | in partitions: 1 is what each would hold if all held the same |
+//! | `load` | what it holds for certain, in partitions: 1 is what each would hold if all held the same |
 //! | `ranges` | of time that it would be cut into; 1 if it would not be cut |
 //! | `top_ten_share` | what the ten largest keys hold together |
 //! | `strategy`, `reason` | how a join of the table with itself on `key` and `ts` would execute; NULL without `ts` |
@@ -192,15 +192,14 @@ impl SkewOfTable {
         limits: SkewLimits,
         choice: Option<(AsOfStrategy, String)>,
     ) -> Result<RecordBatch> {
-        let share = |load: f64| load / limits.partitions as f64;
-        let loads = || skew.loads.iter().map(|(load, _)| *load);
-        let counts = loads().map(|load| (share(load) * skew.rows / 2.0).round() as u64);
-        let ranges = skew.loads.iter().map(|(load, ranges)| match *load {
-            load if load >= limits.cut_from => *ranges as u64,
-            _ => 1,
+        let held = || skew.held.iter();
+        let counts = held().map(|key| (key.share * skew.rows / 2.0).round() as u64);
+        let ranges = held().map(|key| match key.load >= limits.cut_from {
+            true => key.ranges as u64,
+            false => 1,
         });
-        let top_ten: f64 = loads().take(10).map(share).sum();
-        let number = skew.loads.len();
+        let top_ten: f64 = held().take(10).map(|key| key.share).sum();
+        let number = skew.held.len();
         let (strategy, reason) = match choice {
             Some((strategy, reason)) => (Some(strategy.to_string()), Some(reason)),
             None => (None, None),
@@ -211,8 +210,8 @@ impl SkewOfTable {
         let columns = vec![
             Arc::new(shown(&skew.keys, number)?) as ArrayRef,
             Arc::new(UInt64Array::from_iter_values(counts)),
-            Arc::new(Float64Array::from_iter_values(loads().map(share))),
-            Arc::new(Float64Array::from_iter_values(loads())),
+            Arc::new(Float64Array::from_iter_values(held().map(|key| key.share))),
+            Arc::new(Float64Array::from_iter_values(held().map(|key| key.load))),
             Arc::new(UInt64Array::from_iter_values(ranges)),
             Arc::new(Float64Array::from(vec![top_ten; number])),
             text(strategy),

@@ -2,7 +2,8 @@
 //!
 //! Rows are taken in blocks from all over the input: of tables in memory slices, of files the
 //! first rows of as many pieces as they can be cut into. Only columns of keys and times are read.
-//! What is bounded is what the sources give, so a filter that lets nothing pass costs no more;
+//! A piece may have no row group of its own and a filter may let few rows pass, so pieces give more
+//! than their share, and what is too much is left out. That too is bounded by what the sources give;
 //! inputs that have to be computed before they give a row (aggregates, joins, sorts, limits)
 //! are not sampled.
 
@@ -14,6 +15,7 @@ use datafusion::arrow::compute::concat;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExprRef;
@@ -27,12 +29,14 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::exec::pinned;
+use crate::exec::{file_scan, pinned};
 
 /// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
 const BLOCKS: usize = 64;
 /// Blocks read at a time.
 const AT_ONCE: usize = 8;
+/// With as many pieces that have rows, the rows of a sample are all there.
+const PIECES: usize = 8;
 /// Files smaller than this are one block.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -69,9 +73,13 @@ pub(super) async fn sample(
         async move { stream?.try_collect::<Vec<RecordBatch>>().await }
     });
     let blocks = stream::iter(blocks).buffered(AT_ONCE);
-    let blocks: Vec<Vec<RecordBatch>> = blocks.try_collect().await?;
-    let rows_of = |block: &Vec<RecordBatch>| block.iter().map(RecordBatch::num_rows).sum();
-    let rows_of_blocks: Vec<usize> = blocks.iter().map(rows_of).collect();
+    let mut blocks: Vec<Vec<RecordBatch>> = blocks.try_collect().await?;
+    blocks.retain(|block| rows_of(block) > 0);
+    let share = rows.div_ceil(blocks.len().max(1));
+    for block in &mut blocks {
+        cut_off(block, share);
+    }
+    let rows_of_blocks: Vec<usize> = blocks.iter().map(|block| rows_of(block)).collect();
     let empty = RecordBatch::new_empty(few.schema());
     let batches = blocks.iter().flatten().chain([&empty]);
     let column = |column: usize| {
@@ -85,6 +93,18 @@ pub(super) async fn sample(
         blocks: rows_of_blocks,
         bytes: bytes_read(&few),
     }))
+}
+
+fn rows_of(block: &[RecordBatch]) -> usize {
+    block.iter().map(RecordBatch::num_rows).sum()
+}
+
+/// Leaves out what a block has beyond so many rows.
+fn cut_off(block: &mut Vec<RecordBatch>, mut rows: usize) {
+    for batch in block.iter_mut() {
+        *batch = batch.slice(0, batch.num_rows().min(rows));
+        rows -= batch.num_rows();
+    }
 }
 
 /// The plan over sources that give about `rows` rows, a block in each partition.
@@ -150,8 +170,18 @@ fn pieces(
     rows: usize,
     config: &ConfigOptions,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    // Files that come in an order, or with a partitioning, are not cut. A sample needs neither.
+    let scan = match file_scan(plan) {
+        Some(files) => {
+            let files = FileScanConfigBuilder::from(files.clone())
+                .with_output_ordering(vec![])
+                .with_output_partitioning(None);
+            DataSourceExec::from_data_source(files.build()) as _
+        }
+        None => Arc::clone(plan),
+    };
     // Pinned, so that no piece is read in the place of another.
-    let Some(scan) = pinned(plan) else {
+    let Some(scan) = pinned(&scan) else {
         return Ok(None);
     };
     if scan.fetch().is_some() || scan.boundedness().is_unbounded() {
@@ -160,7 +190,8 @@ fn pieces(
     let mut config = config.clone();
     config.optimizer.repartition_file_min_size = PIECE_BYTES;
     let scan = scan.repartitioned(BLOCKS, &config)?.unwrap_or(scan);
-    let of_each = rows.div_ceil(scan.output_partitioning().partition_count().max(1));
+    let pieces = scan.output_partitioning().partition_count();
+    let of_each = rows.div_ceil(pieces.clamp(1, PIECES));
     Ok(scan.with_fetch(Some(of_each)))
 }
 

@@ -70,7 +70,7 @@ pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -
         StrategyOption::Auto => known.partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
         _ => false,
     };
-    Ok(asked_for && known.may_salt())
+    Ok(asked_for && known.hinders_salt().is_none())
 }
 
 /// How a join would be executed, alone in a plan, and why.
@@ -109,7 +109,7 @@ struct Known {
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
     allows_left: bool,
-    allows_salt: bool,
+    hinders_salt: Option<&'static str>,
     skew: Option<KnownSkew>,
     skew_threshold: f64,
 }
@@ -137,7 +137,7 @@ impl Known {
             partitions: config.execution.target_partitions.max(1),
             right_in_order: join.right_in_time_order(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
-            allows_salt: join.allows(AsOfStrategy::TimeSalted),
+            hinders_salt: join.hinders_salt(),
             skew: join.skew().map(|skew| KnownSkew {
                 load: skew.load,
                 can_be_cut: skew.can_be_cut(),
@@ -161,9 +161,16 @@ impl Known {
         within(of_each, self.threshold) && within(self.right.bytes, self.share())
     }
 
-    /// What a right side carries is known at its end.
-    fn may_salt(&self) -> bool {
-        self.allows_salt && !self.right.endless
+    /// Why the join cannot be salted, if it cannot.
+    fn hinders_salt(&self) -> Option<&'static str> {
+        // What a right side carries is known at its end; all that is still to come of a left one would
+        // be in its last ranges.
+        let endless = match (self.left.endless, self.right.endless) {
+            (_, true) => Some("the right side has no end"),
+            (true, _) => Some("the left side has no end"),
+            _ => None,
+        };
+        self.hinders_salt.or(endless)
     }
 
     /// A left side that is indexed waits for the end of both.
@@ -282,11 +289,10 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
 
 fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
     let asked = "asof.strategy = time_salted";
+    if let Some(why) = known.hinders_salt() {
+        return (AsOfStrategy::SortMerge, format!("not {asked}: {why}"));
+    }
     match &known.skew {
-        _ if !known.may_salt() => (
-            AsOfStrategy::SortMerge,
-            format!("this join does not allow {asked}"),
-        ),
         None => (
             AsOfStrategy::SortMerge,
             format!("{asked} finds nothing known of keys and times"),
@@ -303,8 +309,10 @@ fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
 fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     match &known.skew {
         Some(skew) => {
-            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold;
-            let strategy = match is_skewed && known.may_salt() {
+            // One key cannot hold more than all partitions: of few, halfway there is much.
+            let halfway = (1.0 + known.partitions as f64) / 2.0;
+            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold.min(halfway);
+            let strategy = match is_skewed && known.hinders_salt().is_none() {
                 true => AsOfStrategy::TimeSalted,
                 false => AsOfStrategy::SortMerge,
             };

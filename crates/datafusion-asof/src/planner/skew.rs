@@ -8,10 +8,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, new_empty_array};
 use datafusion::arrow::compute::cast;
 use datafusion::catalog::Session;
-use datafusion::common::Result;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Result, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::expressions::Column;
@@ -81,7 +82,7 @@ pub(super) fn stated_skew(
     [left, right]: [&Arc<dyn ExecutionPlan>; 2],
     limits: SkewLimits,
 ) -> Result<Option<Stating>> {
-    let (of_left, of_right) = expressions(join.spec());
+    let [of_left, of_right] = expressions(join.spec());
     let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
     let says_enough = |stated: &Stated| !stated.side.time.is_empty();
     if !sides.iter().any(says_enough) {
@@ -97,10 +98,10 @@ pub(super) fn stated_skew(
     }))
 }
 
-/// The skew that samples of the inputs show; `None` for inputs that are not sampled.
+/// The skew that samples of the inputs show, or of the one that can be sampled; `None` if neither can.
 pub(super) async fn sampled_skew(
     join: &AsOfJoinExec,
-    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
+    inputs: [&Arc<dyn ExecutionPlan>; 2],
     limits: SkewLimits,
     options: &AsOfOptions,
     session: &dyn Session,
@@ -109,68 +110,73 @@ pub(super) async fn sampled_skew(
         return Ok(None);
     }
     let started = Instant::now();
-    let (of_left, of_right) = expressions(join.spec());
-    let (rows, context) = (options.skew_sample_rows, session.task_ctx());
-    let (Some(of_left), Some(of_right)) = (
-        sample(left, &of_left, rows, &context).await?,
-        sample(right, &of_right, rows, &context).await?,
-    ) else {
+    let context = session.task_ctx();
+    let mut sides = vec![];
+    let (mut sampled, mut rows, mut bytes) = (0, 0, 0);
+    for (input, exprs) in inputs.into_iter().zip(expressions(join.spec())) {
+        let sample = sample(input, &exprs, options.skew_sample_rows, &context).await?;
+        if let Some(sample) = &sample {
+            sampled += 1;
+            rows += sample.rows;
+            bytes += sample.bytes;
+        }
+        sides.push(sampled_side(sample, input, &exprs)?);
+    }
+    let ([left, right], 1..) = (sides.as_slice(), sampled) else {
         return Ok(None);
     };
     let source = format!(
-        "a sample of {} rows ({} read in {} ms)",
-        of_left.rows + of_right.rows,
-        shown_bytes(of_left.bytes + of_right.bytes),
+        "a sample of {rows} rows ({} read in {} ms)",
+        shown_bytes(bytes),
         started.elapsed().as_millis()
     );
-    let time = &join.spec().match_condition;
-    let sides = [
-        sampled_side(of_left, left, &time.left)?,
-        sampled_side(of_right, right, &time.right)?,
-    ];
-    let (Some(of_left), Some(of_right)) = (&sides[0], &sides[1]) else {
-        return Ok(None);
-    };
-    let skew = join.skew_of(limits, [of_left, of_right], source)?;
+    let skew = join.skew_of(limits, [left, right], source)?;
     Ok(Some(Arc::new(skew)))
 }
 
 /// Keys and time of each side.
-fn expressions(spec: &AsOfSpec<PhysicalExprRef>) -> (Vec<&PhysicalExprRef>, Vec<&PhysicalExprRef>) {
+fn expressions(spec: &AsOfSpec<PhysicalExprRef>) -> [Vec<&PhysicalExprRef>; 2] {
     let left = spec.on.iter().map(|key| &key.left);
     let right = spec.on.iter().map(|key| &key.right);
     let time = &spec.match_condition;
-    (
+    [
         left.chain([&time.left]).collect(),
         right.chain([&time.right]).collect(),
-    )
+    ]
 }
 
+/// A side as its sample has it, or one that stands for rows of which nothing is known.
 fn sampled_side(
-    sample: Sample,
+    sample: Option<Sample>,
     input: &Arc<dyn ExecutionPlan>,
-    time: &PhysicalExprRef,
-) -> Result<Option<SampledSide>> {
+    exprs: &[&PhysicalExprRef],
+) -> Result<SampledSide> {
     let statistics = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
-    let rows = statistics.num_rows.get_value().copied();
-    let data_type = time.data_type(&input.schema())?;
-    let greatest = time.downcast_ref::<Column>().and_then(|time| {
+    let rows = statistics.num_rows;
+    let schema = input.schema();
+    let types = exprs.iter().map(|expr| expr.data_type(&schema));
+    let types = types.collect::<Result<Vec<_>>>()?;
+    let greatest = exprs.last().and_then(|time| {
+        let time = time.downcast_ref::<Column>()?;
         let time = statistics.column_statistics.get(time.index())?;
         let greatest = time.max_value.get_value()?.to_array().ok()?;
-        cast(&greatest, &data_type).ok()
+        cast(&greatest, types.last()?).ok()
     });
-    let Sample {
-        mut columns,
-        blocks,
-        rows: sampled,
-        ..
-    } = sample;
-    let time = columns.pop();
-    Ok(time.map(|time| SampledSide {
+    let (mut columns, blocks) = match sample {
+        Some(sample) => (sample.columns, sample.blocks),
+        None => (types.iter().map(new_empty_array).collect(), vec![]),
+    };
+    let Some(time) = columns.pop() else {
+        return internal_err!("an ASOF JOIN without as-of values");
+    };
+    Ok(SampledSide {
+        stands_for: rows
+            .get_value()
+            .map_or(time.len(), |rows| time.len().max(*rows)) as f64,
+        is_whole: rows == Precision::Exact(time.len()),
         keys: columns,
         time,
         blocks,
         greatest,
-        stands_for: rows.unwrap_or(0).max(sampled) as f64,
-    }))
+    })
 }

@@ -66,6 +66,7 @@ pub(super) fn stated(input: &Arc<dyn ExecutionPlan>, exprs: &[&PhysicalExprRef])
         stands_for: rows_of(&whole).unwrap_or(0) as f64,
         keys,
         time,
+        is_whole: true,
         greatest: None,
     };
     Ok(Stated {

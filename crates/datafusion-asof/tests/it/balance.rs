@@ -106,6 +106,11 @@ async fn skewed_joins_fill_their_partitions() -> Result<()> {
         (100, by_key),
         (0, "l.ts >= r.ts"),
         (90, "l.k = r.k AND l.ts <= r.ts"),
+        // Keys that equal nothing, which could be one partition's.
+        (
+            50,
+            "CASE WHEN l.id % 4 = 0 THEN l.k END = r.k AND l.ts >= r.ts",
+        ),
     ];
     for (hot_percent, condition) in cases {
         let salted = run("time_salted", hot_percent, condition).await?;

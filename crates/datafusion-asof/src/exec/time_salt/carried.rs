@@ -74,7 +74,7 @@ impl CarriedRows {
             let can_match: BooleanArray = can_match.collect();
             return self.pass(matching, salt, filter_record_batch(&batch, &can_match)?);
         }
-        let spread = salt.spread(&inputs.keys, &ordinals, &times)?;
+        let spread = salt.of_right(&inputs.keys, &ordinals, &times)?;
         if spread.ranges.iter().any(|range| *range != UNCUT) {
             self.note(&batch, &inputs, &times, &spread.ranges)?;
         }

@@ -35,8 +35,8 @@ impl AsOfJoinExec {
     }
 
     fn salted_by(&self, plan: &Arc<SaltPlan>, indexed: bool, reason: Arc<str>) -> Result<Self> {
-        if !self.allows(AsOfStrategy::TimeSalted) {
-            return plan_err!("this ASOF JOIN cannot be executed as time_salted");
+        if let Some(why) = self.hinders_salt() {
+            return plan_err!("this ASOF JOIN cannot be executed as time_salted: {why}");
         }
         let (left, right) = self.own_inputs()?;
         let matching = self.matching();

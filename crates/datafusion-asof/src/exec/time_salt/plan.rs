@@ -13,8 +13,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::exec::matching::Matching;
 use crate::kernel::domain::Times;
-use crate::kernel::ordinals::KeyType;
-use crate::kernel::ordinals::one_pattern_per_float;
+use crate::kernel::ordinals::{KeyType, NULL_KEY, one_pattern_per_float};
 use crate::kernel::place::Place;
 use crate::kernel::time_cut::{Spread, SpreadBatch, TimeCut, TimeCutSpec};
 use crate::spec::Side;
@@ -130,24 +129,35 @@ impl SaltPlan {
         let (keys, time) = matching.left_keys_and_time(batch)?;
         let times = matching.domain.times(Side::Left, &time)?;
         let ordinals = self.cut.ordinals(&keys, batch.num_rows())?;
-        Ok(self.salts(&self.spread(&keys, &ordinals, &times)?.slots))
+        let mut hashes_of_keys = hashes(&keys, batch.num_rows())?;
+        if ordinals.contains(&NULL_KEY) {
+            // They match nothing wherever they are, and there may be many.
+            let hashes_of_times = hashes(&[time], batch.num_rows())?;
+            for (row, ordinal) in ordinals.iter().enumerate() {
+                if *ordinal == NULL_KEY {
+                    hashes_of_keys[row] = hashes_of_times[row];
+                }
+            }
+        }
+        let spread = self.cut.spread(&SpreadBatch {
+            ordinals: &ordinals,
+            times: &times,
+            hashes: &hashes_of_keys,
+        });
+        Ok(self.salts(&spread.slots))
     }
 
-    /// The ranges and slots of rows, `ordinals` as the [`TimeCut`] gives them.
-    pub(super) fn spread(
+    /// The ranges and slots of right rows that can match, `ordinals` as the [`TimeCut`] gives them.
+    pub(super) fn of_right(
         &self,
         keys: &[ArrayRef],
         ordinals: &[u32],
         times: &Times,
     ) -> Result<Spread> {
-        let mut hashes = vec![0; ordinals.len()];
-        // DataFusion tells floats apart that are equal keys here.
-        let keys: Vec<ArrayRef> = keys.iter().map(one_pattern_per_float).collect();
-        create_hashes(&keys, REPARTITION_RANDOM_STATE.random_state(), &mut hashes)?;
         Ok(self.cut.spread(&SpreadBatch {
             ordinals,
             times,
-            hashes: &hashes,
+            hashes: &hashes(keys, ordinals.len())?,
         }))
     }
 
@@ -166,6 +176,16 @@ impl Display for SaltPlan {
             self.parts.salts.len()
         )
     }
+}
+
+/// Of values in rows; equal keys have equal hashes.
+fn hashes(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
+    let mut hashes = vec![0; rows];
+    // DataFusion tells floats apart that are equal keys here.
+    let columns: Vec<ArrayRef> = columns.iter().map(one_pattern_per_float).collect();
+    let random_state = REPARTITION_RANDOM_STATE.random_state();
+    create_hashes(&columns, random_state, &mut hashes)?;
+    Ok(hashes)
 }
 
 fn column_of(

@@ -22,9 +22,20 @@ pub(crate) struct Skew {
     pub rows: f64,
     /// The keys that hold much, column by column, the most loaded first.
     pub keys: Vec<ArrayRef>,
-    /// By key what it holds, in partitions, and the ranges that it is to be cut into.
-    pub loads: Vec<(f64, usize)>,
+    /// By key.
+    pub held: Vec<HeldByKey>,
     pub(super) plan: Arc<SaltPlan>,
+}
+
+/// What one key holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldByKey {
+    /// Of all rows.
+    pub share: f64,
+    /// For certain, in partitions.
+    pub load: f64,
+    /// Of time, into which it is to be cut.
+    pub ranges: usize,
 }
 
 impl Skew {
@@ -77,10 +88,14 @@ impl AsOfJoinExec {
             keys_of(&loaded, columns)
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
-        let loads = loaded.iter().map(|key| (key.load, key.ranges));
+        let held = loaded.iter().map(|key| HeldByKey {
+            share: key.share,
+            load: key.load,
+            ranges: key.ranges,
+        });
         Ok(Skew {
             load: loaded.first().map_or(0.0, |key| key.load),
-            loads: loads.collect(),
+            held: held.collect(),
             rows: sides.iter().map(|side| side.stands_for).sum(),
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,

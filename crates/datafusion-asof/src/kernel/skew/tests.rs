@@ -13,11 +13,12 @@ fn side(keys: &[Option<&str>], times: &[Option<i64>], stands_for: f64) -> Sample
         time: Arc::new(Int64Array::from(times.to_vec())),
         blocks: vec![times.len()],
         stands_for,
+        is_whole: true,
         greatest: None,
     }
 }
 
-fn all_of(key: &'static str, times: std::ops::Range<i64>) -> SampledSide {
+fn all_of(key: &'static str, times: Range<i64>) -> SampledSide {
     let times: Vec<_> = times.map(Some).collect();
     side(&vec![Some(key); times.len()], &times, times.len() as f64)
 }
@@ -56,6 +57,44 @@ fn the_load_is_the_share_of_both_sides() {
         [((false, 3), 1.75), ((false, 0), 0.75)],
         "of 400 rows B has 25 and 150, A has 75, and NULL is no key"
     );
+}
+
+/// Ten rows in blocks, standing for a hundred.
+fn sampled(keys: &[&'static str; 10], blocks: &[usize]) -> SampledSide {
+    let keys: Vec<_> = keys.iter().copied().map(Some).collect();
+    SampledSide {
+        blocks: blocks.to_vec(),
+        is_whole: false,
+        ..side(&keys, &[Some(1); 10], 100.0)
+    }
+}
+
+#[test]
+fn a_key_is_judged_without_the_block_that_has_most_of_it() {
+    let loads = |sample: &SampledSide| -> Vec<f64> {
+        let loaded = loaded([sample, &empty()], 0.0, None);
+        let load = |key: &LoadedKey| (100.0 * key.load).round() / 100.0;
+        loaded.iter().map(load).collect()
+    };
+    let by_key = ["A", "A", "B", "B", "C", "C", "C", "C", "D", "D"];
+    let sample = sampled(&by_key, &[2, 2, 2, 2, 2]);
+    assert_eq!(
+        loads(&sample),
+        [1.0, 0.0, 0.0, 0.0],
+        "C has one block of four"
+    );
+    let mixed = ["A", "B", "A", "B", "A", "B", "A", "B", "A", "B"];
+    assert_eq!(loads(&sampled(&mixed, &[2, 2, 2, 2, 2])), [2.0, 2.0]);
+    let met_once = ["A", "A", "A", "A", "A", "A", "A", "A", "B", "C"];
+    let of_one_block = loads(&sampled(&met_once, &[10]));
+    assert_eq!(of_one_block, [3.11, 0.0, 0.0], "row by row");
+    let sure = SampledSide {
+        is_whole: true,
+        ..sampled(&met_once, &[10])
+    };
+    assert_eq!(loads(&sure), [3.2, 0.4, 0.4]);
+    let share = |sample: &SampledSide| loaded([sample, &empty()], 0.0, None)[0].share;
+    assert_eq!(share(&sample), 0.4, "as the sample has it");
 }
 
 #[test]
@@ -114,6 +153,7 @@ fn without_a_key_all_rows_have_one() {
         keys: vec![],
         blocks: vec![times.len()],
         stands_for: times.len() as f64,
+        is_whole: true,
         greatest: None,
         time: Arc::new(Float64Array::from(times)),
     };

@@ -22,7 +22,7 @@ fn known() -> Known {
         partitions: 4,
         right_in_order: false,
         allows_left: false,
-        allows_salt: true,
+        hinders_salt: None,
         skew: None,
         skew_threshold: 2.0,
     }
