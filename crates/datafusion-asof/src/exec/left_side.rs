@@ -284,11 +284,15 @@ impl RightInput {
         let nulls = &self.matching.columns.kept_nulls;
         let kept_rows: usize = kept.iter().map(RecordBatch::num_rows).sum();
         let mut kept = KeptBatches::new(kept, nulls);
-        if self.waits && kept_rows > counts.matched + counts.matched / 4 {
+        let fewer = kept_rows > counts.matched + counts.matched / 4;
+        if let Some(row) = Packing::row_bytes(&self.matching)
+            && self.waits
+            && fewer
+        {
+            self.reservation.try_grow(counts.matched * row)?;
             let packing = Packing {
                 matching: Arc::clone(&self.matching),
                 kept: Arc::new(kept),
-                reservation: Arc::clone(&self.reservation),
             };
             let (packed, names) = packing.run(choices).await?;
             kept = KeptBatches::new(packed, nulls);

@@ -146,7 +146,7 @@ impl TimeSaltParts {
     pub(crate) fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<TimeSaltExec> {
         let schemas = Self::own_schemas(self.side, &input.schema(), &self.other)?;
         let matching = matching(self.spec, &schemas, self.projection)?;
-        if !matching.can_salt_time() {
+        if matching.hinders_salt().is_some() {
             return exec_err!("this ASOF JOIN cannot be executed as time_salted");
         }
         let salt = salt_plan(&matching, self.salt)?;

@@ -5,16 +5,17 @@
 //! Of the right rows kept while they streamed by, up to half are nobody's choice in the end. A join
 //! that gives its rows at once need not care. But of joins above each other that share an index of
 //! their left rows every one has to wait for those below it with what it kept.
+//!
+//! A row that several left rows chose is copied for each, so only rows of one width are: of those it is
+//! known before how many bytes copies take.
 
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::execution::memory_pool::MemoryReservation;
 
-use crate::exec::copies::{PIECE, without_rest};
+use crate::exec::copies::PIECE;
 use crate::exec::gather::{KeptBatches, RightRows};
 use crate::exec::matching::Matching;
 use crate::exec::parallel::in_order;
@@ -24,8 +25,6 @@ use crate::kernel::rows::RowId;
 pub(super) struct Packing {
     pub matching: Arc<Matching>,
     pub kept: Arc<KeptBatches>,
-    /// Takes what copies hold.
-    pub reservation: Arc<MemoryReservation>,
 }
 
 /// Rows in batches of their own, and the choices that name them.
@@ -35,6 +34,14 @@ struct Packed {
 }
 
 impl Packing {
+    /// The bytes of a copied row; `None` if rows differ in width.
+    pub(super) fn row_bytes(matching: &Matching) -> Option<usize> {
+        let fields = matching.columns.kept_schema.fields().iter();
+        // Its values, and whether they are valid.
+        let widths = fields.map(|field| Some(field.data_type().primitive_width()? + 1));
+        widths.sum()
+    }
+
     /// Copies the chosen rows, a task for each section; gives them and the choices of sections anew.
     pub(super) async fn run(
         self,
@@ -64,13 +71,7 @@ impl Packing {
             let chosen = choices.iter().filter(|row| row.is_some()).copied();
             let chosen: Vec<RowId> = chosen.collect();
             let copied = self.kept.gather(&columns, &chosen)?;
-            let copied = copied
-                .into_iter()
-                .map(without_rest)
-                .collect::<Result<_>>()?;
             let copied = self.matching.kept_batch(copied, chosen.len())?;
-            self.reservation
-                .try_grow(get_record_batch_memory_size(&copied))?;
             let rows = choices.iter_mut().filter(|row| row.is_some());
             for (choice, row) in rows.zip(0..) {
                 *choice = RowId {
