@@ -100,8 +100,8 @@ fn rows_of(block: &[RecordBatch]) -> usize {
 }
 
 /// Leaves out what a block has beyond so many rows.
-fn cut_off(block: &mut Vec<RecordBatch>, mut rows: usize) {
-    for batch in block.iter_mut() {
+fn cut_off(block: &mut [RecordBatch], mut rows: usize) {
+    for batch in block {
         *batch = batch.slice(0, batch.num_rows().min(rows));
         rows -= batch.num_rows();
     }

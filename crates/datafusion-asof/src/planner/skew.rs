@@ -170,9 +170,7 @@ fn sampled_side(
         return internal_err!("an ASOF JOIN without as-of values");
     };
     Ok(SampledSide {
-        stands_for: rows
-            .get_value()
-            .map_or(time.len(), |rows| time.len().max(*rows)) as f64,
+        stands_for: rows.get_value().copied().unwrap_or(0).max(time.len()) as f64,
         is_whole: rows == Precision::Exact(time.len()),
         keys: columns,
         time,
