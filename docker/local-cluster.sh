@@ -8,6 +8,8 @@
 #
 #   EXECUTORS=2 VCORES=2    how many executors, and how many partitions each works at
 #   PROFILE=dev             the cargo profile that is built
+#   S3=1                    also an object store with a bucket `asof` (moto, from `pip install 'moto[server]'`),
+#                           and the variables by which shell and executors find it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,8 +47,17 @@ while len(held) < int(sys.argv[1]):
 print(*[s.getsockname()[1] for s in held])
 PYTHON
 }
-read -r -a ports <<<"$(free_ports $((1 + 3 * executors)))"
+read -r -a ports <<<"$(free_ports $((2 + 3 * executors)))"
 scheduler_port="${ports[0]}"
+s3_port="${ports[1 + 3 * executors]}"
+
+if [ -n "${S3:-}" ]; then
+    export AWS_ENDPOINT="http://127.0.0.1:$s3_port" AWS_ALLOW_HTTP=true AWS_REGION=us-east-1
+    export AWS_ACCESS_KEY_ID=loopback AWS_SECRET_ACCESS_KEY=not-a-secret
+    moto_server -H 127.0.0.1 -p "$s3_port" >"$work/s3.log" 2>&1 &
+    started+=($!)
+    curl -fsS -o /dev/null --retry 60 --retry-delay 1 --retry-all-errors -X PUT "$AWS_ENDPOINT/asof"
+fi
 
 "$bin/asof-scheduler" \
     --bind-host 127.0.0.1 --external-host 127.0.0.1 --bind-port "$scheduler_port" \

@@ -50,6 +50,8 @@ const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(200);
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What executors say to nodes that they cannot read.
+const NOT_READ: &str = "Could not deserialize";
 /// How often a job is sent whose executors are lost.
 const ATTEMPTS: usize = 5;
 
@@ -77,6 +79,17 @@ pub(crate) fn failure(error: BallistaError) -> DataFusionError {
 
 fn refused(what: &str) -> impl Fn(Status) -> DataFusionError {
     move |status| exec_datafusion_err!("{what}: {}", status.message())
+}
+
+/// What a job has failed of, and what to do if an executor does not know what it is sent.
+fn failed(why: &str) -> DataFusionError {
+    match why.contains(NOT_READ) {
+        true => exec_datafusion_err!(
+            "an executor of the cluster does not know as-of joins, or those of another version: start \
+             all with asof-executor of the version of this client ({why})"
+        ),
+        false => exec_datafusion_err!("{why}"),
+    }
 }
 
 impl Job {
@@ -188,7 +201,7 @@ impl Job {
                 }
                 Some(JobState::Failed(job)) => {
                     self.ended = true;
-                    return exec_err!("{}", job.error);
+                    return Err(failed(&job.error));
                 }
                 Some(JobState::Queued(_) | JobState::Running(_)) => unknown_since = None,
                 None => {

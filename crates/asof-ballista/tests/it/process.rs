@@ -2,12 +2,17 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use asof_ballista::Cluster;
+use ballista_executor::config::Config;
+use ballista_executor::executor_process::start_executor_process;
+use clap::Parser;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_asof::WithAsOf;
@@ -15,7 +20,7 @@ use tempfile::TempDir;
 
 pub(crate) const VCORES: usize = 2;
 /// How long a cluster may take to be there on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process that ends with this.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct LocalCluster {
     executors: Vec<Option<Process>>,
     scheduler: Option<Process>,
     port: u16,
+    /// Seconds without a sign of life after which an executor is lost.
+    silence: u64,
     place: TempDir,
 }
 
@@ -64,12 +71,23 @@ fn start(program: &str, args: &[String], log: &Path) -> Process {
 }
 
 impl LocalCluster {
+    /// With so many executors, for which it waits.
     pub(crate) async fn start(executors: usize) -> Self {
+        Self::start_with(executors, 120).await
+    }
+
+    /// One that takes executors for lost after seconds of silence. A busy machine can be as silent.
+    pub(crate) async fn start_watchful(executors: usize) -> Self {
+        Self::start_with(executors, 10).await
+    }
+
+    async fn start_with(executors: usize, silence: u64) -> Self {
         let [port] = free_ports();
         let mut cluster = Self {
             executors: vec![],
             scheduler: None,
             port,
+            silence,
             place: TempDir::new().expect("a temporary directory"),
         };
         cluster.start_scheduler();
@@ -77,7 +95,9 @@ impl LocalCluster {
             cluster.executors.push(None);
             cluster.start_executor(cluster.executors.len() - 1);
         }
-        cluster.wait_for(executors).await;
+        if executors > 0 {
+            cluster.wait_for(executors).await;
+        }
         cluster
     }
 
@@ -87,7 +107,7 @@ impl LocalCluster {
             "--external-host=127.0.0.1",
             &format!("--bind-port={}", self.port),
             "--scheduler-policy=pull-staged",
-            "--executor-timeout-seconds=6",
+            &format!("--executor-timeout-seconds={}", self.silence),
             "--expire-dead-executor-interval-seconds=1",
             "--no-executors-grace-period-seconds=10",
         ];
@@ -101,10 +121,42 @@ impl LocalCluster {
     }
 
     pub(crate) fn start_executor(&mut self, number: usize) {
+        let (args, log) = self.executor_args();
+        let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
+        self.executors[number] = Some(process);
+    }
+
+    /// One whose files cannot be larger than 64 KB.
+    pub(crate) fn start_executor_that_writes_little(&mut self) {
+        let (args, log) = self.executor_args();
+        // What is too large is an error of the write instead of a signal that ends the process.
+        let script = r#"trap '' XFSZ; ulimit -f 128; exec "$0" "$@""#;
+        let program = env!("CARGO_BIN_EXE_asof-executor");
+        let shell = ["-c", script, program].map(str::to_owned);
+        let args: Vec<String> = shell.into_iter().chain(args).collect();
+        self.executors.push(Some(start("sh", &args, &log)));
+    }
+
+    /// Ballista's own, in this process.
+    pub(crate) fn start_stock_executor(&self) -> SpawnedTask<()> {
+        let (args, _) = self.executor_args();
+        let args = ["executor", "--bind-host=127.0.0.1"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(args);
+        let config = Config::try_parse_from(args).expect("flags of an executor");
+        let config = config.try_into().expect("a configuration");
+        SpawnedTask::spawn(async move {
+            let ended = start_executor_process(Arc::new(config)).await;
+            ended.expect("an executor that ends in order");
+        })
+    }
+
+    fn executor_args(&self) -> (Vec<String>, PathBuf) {
         let [flight, grpc, health] = free_ports();
         let work = self.place.path().join(format!("work-{flight}"));
         std::fs::create_dir(&work).expect("a work directory");
-        let args = [
+        let args = vec![
             "--external-host=127.0.0.1".to_owned(),
             format!("--bind-port={flight}"),
             format!("--bind-grpc-port={grpc}"),
@@ -118,8 +170,7 @@ impl LocalCluster {
             format!("--work-dir={}", work.display()),
         ];
         let log = self.place.path().join(format!("executor-{flight}.log"));
-        let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
-        self.executors[number] = Some(process);
+        (args, log)
     }
 
     /// SIGKILL.
@@ -160,9 +211,7 @@ impl LocalCluster {
 
     /// A session whose queries run here.
     pub(crate) async fn session(&self) -> SessionContext {
-        let cluster = Cluster::connect(&self.url())
-            .await
-            .expect("the cluster is there");
+        let cluster = self.wait_for(1).await;
         SessionContext::new_with_state(cluster.session(state()))
     }
 }
