@@ -8,7 +8,8 @@
 //! that cannot merge in time order, because one row per key is not all it has to remember
 //! (nearest, predicates that have a say in the choice), has one index for each partition. The
 //! left keeps its partitions, its order and its batches; blocks of them ([`left_block`](super::left_block))
-//! are matched by tasks, while the next is read.
+//! are matched by tasks, while the next is read, and the rows that come out are put together by tasks, of
+//! few batches at a time.
 //!
 //! # Right rows that come out alone
 //!
@@ -20,6 +21,8 @@
 //! An empty right side leaves every left row unmatched. A right side of which no column is
 //! wanted is indexed all the same; its batches are then only row counts.
 
+use std::collections::VecDeque;
+use std::future::pending;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,7 +38,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{Either, select};
 use futures::{FutureExt, StreamExt};
-use tokio::task::yield_now;
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
@@ -45,6 +47,7 @@ use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
 use super::parallel::{Ahead, readers};
 use super::shared_build::{ActivePartition, BuildFuture};
+use crate::kernel::index::Matches;
 use crate::kernel::rows::RowId;
 
 /// The join of one left partition with the index that all left partitions share.
@@ -126,25 +129,29 @@ fn indexed_stream(
         let mut chosen = probe
             .keeps_unchosen()
             .then(|| Chosen::none_of(probe.right_batches()));
-        let (mut held, mut ahead) = (HeldBack::new(reservation), Ahead::new(most));
-        while !ended || !ahead.is_empty() {
-            match next(&mut left, &mut ahead, ended).await? {
+        let mut held = HeldBack::new(reservation);
+        let (mut matching, mut gathering) = (Ahead::new(most), Gathering::new(most));
+        while !ended || !matching.is_empty() || !gathering.is_empty() {
+            match next(&mut left, &mut matching, &mut gathering, ended).await? {
                 Next::Left(batch) => {
                     ended = batch.is_none();
                     let is_full = batch.is_none_or(|batch| held.push(batch));
                     if is_full && let Some(block) = held.take() {
                         let probe = Arc::clone(&probe);
-                        ahead.begin(async move { probe.run(block).await });
+                        matching.begin(async move { probe.run(block).await });
                     }
                 }
-                Next::Probed(probed) => {
+                Next::Matched(block) => {
                     if bounded {
-                        held.learn(probed.left_rows, probed.gains_together);
+                        held.learn(block.matches.rows.len(), block.gains_together);
                     }
                     if let Some(chosen) = &mut chosen {
-                        chosen.note(&probed.chosen);
+                        chosen.note(&block.matches.rows);
                     }
-                    for rows in probed.rows {
+                    gathering.add(&probe, block);
+                }
+                Next::Gathered(rows) => {
+                    if rows.num_rows() > 0 {
                         out.emit(rows.record_output(&probe.metrics.baseline)).await;
                     }
                 }
@@ -173,43 +180,96 @@ fn tasks_ahead(left_partitions: usize, context: &TaskContext) -> usize {
 enum Next {
     /// Of the left; `None` at its end.
     Left(Option<RecordBatch>),
-    /// Of the blocks that are matched.
-    Probed(Probed),
+    Matched(MatchedBlock),
+    /// What comes out for a left batch.
+    Gathered(RecordBatch),
 }
 
-/// Waits for a block that is matched, or else for a left batch if another may be begun.
+/// Waits for rows that come out, else for a block that is matched if all before it are being gathered,
+/// or for a left batch if another block may be begun.
 async fn next(
     left: &mut SendableRecordBatchStream,
-    ahead: &mut Ahead<Probed>,
+    matching: &mut Ahead<MatchedBlock>,
+    gathering: &mut Gathering,
     ended: bool,
 ) -> Result<Next> {
-    let more = !ended && !ahead.is_full();
+    gathering.begin();
+    let more = !ended && !matching.is_full();
     let left = async {
         match more {
             true => Ok(Next::Left(left.next().await.transpose()?)),
-            false => std::future::pending().await,
+            false => pending().await,
         }
     };
-    let probed = async {
-        match ahead.next().await? {
-            Some(probed) => Ok(Next::Probed(probed)),
-            None => std::future::pending().await,
+    let takes = gathering.waiting.is_empty();
+    let matched = async {
+        match takes {
+            true => match matching.next().await? {
+                Some(block) => Ok(Next::Matched(block)),
+                None => pending().await,
+            },
+            false => pending().await,
         }
     };
-    // Neither loses anything by being dropped.
-    match select(pin!(probed), pin!(left)).await {
-        Either::Left((next, _)) | Either::Right((next, _)) => next,
+    let gathered = async {
+        match gathering.running.next().await? {
+            Some(rows) => Ok(Next::Gathered(rows)),
+            None => pending().await,
+        }
+    };
+    // None loses anything by being dropped.
+    match select(pin!(gathered), select(pin!(matched), pin!(left))).await {
+        Either::Left((next, _)) => next,
+        Either::Right((Either::Left((next, _)) | Either::Right((next, _)), _)) => next,
     }
 }
 
 /// A block that is matched.
-struct Probed {
-    left_rows: usize,
-    /// What comes out, by left batch.
-    rows: Vec<RecordBatch>,
-    /// The right rows that were chosen, where the others come out alone.
-    chosen: Vec<RowId>,
+struct MatchedBlock {
+    block: LeftBlock,
+    matches: Matches,
     gains_together: usize,
+}
+
+/// The left batches of matched blocks, one after the other, while their rows are put together: of few
+/// at a time, because what comes out may be much larger than what matching takes.
+struct Gathering {
+    /// Those not begun yet, with the rows that they have of their block.
+    waiting: VecDeque<(Arc<Probe>, Arc<MatchedBlock>, usize, Range<usize>)>,
+    running: Ahead<RecordBatch>,
+}
+
+impl Gathering {
+    fn new(most: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            running: Ahead::new(most),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    fn add(&mut self, probe: &Arc<Probe>, block: MatchedBlock) {
+        let (block, mut end) = (Arc::new(block), 0);
+        for (number, batch) in block.block.batches.iter().enumerate() {
+            let start = end;
+            end += batch.num_rows();
+            let (probe, block) = (Arc::clone(probe), Arc::clone(&block));
+            self.waiting.push_back((probe, block, number, start..end));
+        }
+    }
+
+    /// Begins as many as may be.
+    fn begin(&mut self) {
+        while !self.running.is_full()
+            && let Some((probe, block, batch, rows)) = self.waiting.pop_front()
+        {
+            self.running
+                .begin(async move { probe.assemble(&block, batch, rows) });
+        }
+    }
 }
 
 /// What matching one left partition takes.
@@ -221,41 +281,32 @@ struct Probe {
 }
 
 impl Probe {
-    async fn run(&self, block: LeftBlock) -> Result<Probed> {
+    async fn run(&self, block: LeftBlock) -> Result<MatchedBlock> {
         let time = self.metrics.baseline.elapsed_compute();
         let (build, matching) = (&self.build, &self.matching);
         let deciding = block.reservation.new_empty();
         let probing = build.probe(matching, &block.batches, (time, &deciding));
         let matches = probing.await?;
         self.metrics.record(matches.counts);
-        let (mut out, mut end) = (vec![], 0);
-        for batch in &block.batches {
-            // A block is long for one poll.
-            yield_now().await;
-            let _timer = time.timer();
-            let rows = end..end + batch.num_rows();
-            end = rows.end;
-            let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
-            let choice = Choice {
-                rows: &matches.rows[rows.clone()],
-                by_class: &by_class.collect::<Vec<_>>(),
-                class_of_column: build.class_of_column(),
-            };
-            let left = batch.project(&matching.columns.left)?;
-            let rows = self.output.assemble(&left, choice, build.kept())?;
-            if rows.num_rows() > 0 {
-                out.push(rows);
-            }
-        }
-        Ok(Probed {
-            left_rows: end,
-            rows: out,
+        Ok(MatchedBlock {
             gains_together: build.gains_together(matching, &matches),
-            chosen: match self.keeps_unchosen() {
-                true => matches.rows,
-                false => vec![],
-            },
+            block,
+            matches,
         })
+    }
+
+    /// What comes out for a left batch of a block, which has these rows of it.
+    fn assemble(&self, of: &MatchedBlock, batch: usize, rows: Range<usize>) -> Result<RecordBatch> {
+        let _timer = self.metrics.baseline.elapsed_compute().timer();
+        let MatchedBlock { block, matches, .. } = of;
+        let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
+        let choice = Choice {
+            rows: &matches.rows[rows.clone()],
+            by_class: &by_class.collect::<Vec<_>>(),
+            class_of_column: self.build.class_of_column(),
+        };
+        let left = block.batches[batch].project(&self.matching.columns.left)?;
+        self.output.assemble(&left, choice, self.build.kept())
     }
 
     fn keeps_unchosen(&self) -> bool {
