@@ -181,7 +181,8 @@ impl Job {
     /// Waits for the end; where the partitions of the result are.
     async fn end(&mut self) -> Result<(Vec<PartitionLocation>, Option<FlightProxy>)> {
         let mut pause = SOON;
-        let mut unknown_since: Option<Instant> = None;
+        let (mut unknown_since, mut silent_since): (Option<Instant>, Option<Instant>) =
+            (None, None);
         loop {
             let request = GetJobStatusParams {
                 job_id: self.id.clone(),
@@ -189,11 +190,19 @@ impl Job {
             let answer =
                 tokio::time::timeout(PATIENCE, self.scheduler.get_job_status(request)).await;
             let answer = match answer {
-                Ok(answer) => answer
-                    .map_err(refused("the scheduler is gone"))?
-                    .into_inner(),
+                Ok(Ok(answer)) => answer.into_inner(),
+                Ok(Err(status)) => {
+                    // A connection may be lost where the scheduler is not; the next request makes another.
+                    let since = silent_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(refused("the scheduler is gone")(status));
+                    }
+                    tokio::time::sleep(LATER).await;
+                    continue;
+                }
                 Err(_) => return exec_err!("the scheduler does not answer any more"),
             };
+            silent_since = None;
             match answer.status.and_then(|status| status.status) {
                 Some(JobState::Successful(job)) => {
                     self.ended = true;
