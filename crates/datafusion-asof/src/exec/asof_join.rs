@@ -54,7 +54,7 @@ use super::left_side::{LeftSide, left_indexed_stream, with_same_left};
 use super::matching::Matching;
 use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
-use super::row_place::{evenly_cut, finely_cut, has_row_place, with_row_place};
+use super::row_place::{evenly_cut, finely_cut, has_row_place, reads_apart, with_row_place};
 use super::shared_build::{BuildFuture, SharedBuild};
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
@@ -280,6 +280,15 @@ impl AsOfJoinExec {
     /// Whether both sides are merged in time order.
     fn merges_in_order(&self) -> bool {
         self.matching.merges_in_order() && !self.indexes_partitions
+    }
+
+    /// How many tasks may read the right side at a time, if partitions that can be read apart are read
+    /// by so many, and of others exchanges that are yet to come may make as many of each.
+    pub(crate) fn right_readers(&self, tasks: usize) -> usize {
+        match reads_apart(self.right.as_ref()) {
+            true => tasks,
+            false => tasks * self.right.output_partitioning().partition_count(),
+        }
     }
 
     /// What [`Self::with_memory_limit`] said.

@@ -103,8 +103,10 @@ struct Known {
     joins: usize,
     left: Size,
     right: Size,
-    /// Partitions that an exchange makes, and tasks that read the right at a time.
+    /// Partitions that an exchange makes.
     partitions: usize,
+    /// Tasks that read the right at a time, at most.
+    readers: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
     /// [`AsOfJoinExec::allows`] it.
@@ -135,6 +137,7 @@ impl Known {
             left: size_of_side(join.left())?,
             right: size_of_side(join.right())?,
             partitions: config.execution.target_partitions.max(1),
+            readers: join.right_readers(config.execution.target_partitions.max(1)),
             right_in_order: join.right_in_time_order(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             hinders_salt: join.hinders_salt(),
@@ -189,7 +192,7 @@ impl Known {
         const CANDIDATE: usize = 44;
         const CHOICE: usize = 8;
         let left = self.left.rows?;
-        let candidates = left.saturating_mul(self.partitions);
+        let candidates = left.saturating_mul(self.readers);
         let kept = candidates.min(self.right.rows.unwrap_or(usize::MAX));
         let kept = kept.saturating_mul(2 * self.right.row);
         let candidates = candidates.saturating_mul(CANDIDATE);

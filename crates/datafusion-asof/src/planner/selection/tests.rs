@@ -20,6 +20,7 @@ fn known() -> Known {
         left: side,
         right: side,
         partitions: 4,
+        readers: 4,
         right_in_order: false,
         allows_left: false,
         hinders_salt: None,
@@ -268,7 +269,7 @@ fn an_index_of_the_left_under_a_limit_counts_all_that_it_takes() {
         ),
         (
             Known {
-                partitions: 16,
+                readers: 16,
                 ..known.clone()
             },
             SortMerge,
