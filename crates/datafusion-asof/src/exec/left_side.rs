@@ -3,21 +3,21 @@
 //! # Sides
 //!
 //! The left input is read to its end and indexed ([`left_index`]), then the right is read, by tasks
-//! that share its partitions out, and each of its rows offered to the left rows that it is a
-//! candidate of (`kernel/index/candidates.rs`). When it has ended, left rows choose among their
-//! candidates (`kernel/index/choosing.rs`), and every left partition comes out as it came in, in its
-//! own order and batches. Tasks gather its right columns, so that all cores have work where all left
-//! rows are in one partition.
+//! that share its partitions out where these can be read apart, else by one for each, and each of its
+//! rows is offered to the left rows that it is a candidate of (`kernel/index/candidates.rs`). When it
+//! has ended, left rows choose among their candidates (`kernel/index/choosing.rs`), and every left
+//! partition comes out as it came in, in its own order and batches. Tasks gather its right columns, so
+//! that all cores have work where all left rows are in one partition.
 //!
 //! A join above one with the same left rows, keys and times has its index from there, and takes the
 //! left rows when they come out of it; until then it keeps the rows chosen alone ([`packing`]).
 //!
 //! # Memory
 //!
-//! The left side with its index, 28 bytes for each left row and task, and the right
-//! rows that are the best candidate so far of some left row: of a batch only those, once they
-//! are few, are copied out, so the rest of it is let go at once. All of it is taken from the
-//! memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
+//! The left side with its index, 28 bytes for each left row and task, 16 for each left row while they
+//! choose, of which 8 stay, and the right rows that are the best candidate so far of some left row: of
+//! a batch only those, once they are few, are copied out, so the rest of it is let go at once. All of
+//! it is taken from the memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
 //!
 //! # Degenerate cases
 //!

@@ -130,7 +130,8 @@ impl<B: Build> SharedBuild<B> {
         lock(&self.0).build.clone()
     }
 
-    /// Lets a build go that new partitions are not to wait for.
+    /// Lets a build go that new partitions are not to wait for, because what it was made from has been
+    /// built anew. Partitions that are active go on with what they have.
     pub(super) fn renounce(&self, is_outdated: impl FnOnce(&B) -> bool) {
         let mut state = lock(&self.0);
         let outdated = match &state.build {

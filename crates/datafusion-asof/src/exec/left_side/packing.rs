@@ -2,8 +2,8 @@
 //!
 //! # Motivation
 //!
-//! Of the right rows kept while they streamed by, up to half are nobody's choice in the end. A join
-//! that gives its rows at once need not care. But of joins above each other that share an index of
+//! Of the right rows kept while they streamed by, many are nobody's choice in the end: better ones came
+//! after them, or they are beyond the tolerance. A join that gives its rows at once need not care. But of joins above each other that share an index of
 //! their left rows every one has to wait for those below it with what it kept.
 //!
 //! A row that several left rows chose is copied for each, so only rows of one width are: of those it is
