@@ -234,9 +234,18 @@ struct MatchedBlock {
 /// The left batches of matched blocks, one after the other, while their rows are put together: of few
 /// at a time, because what comes out may be much larger than what matching takes.
 struct Gathering {
-    /// Those not begun yet, with the rows that they have of their block.
-    waiting: VecDeque<(Arc<Probe>, Arc<MatchedBlock>, usize, Range<usize>)>,
+    /// Those not begun yet.
+    waiting: VecDeque<MatchedBatch>,
     running: Ahead<RecordBatch>,
+}
+
+/// A left batch of a block.
+struct MatchedBatch {
+    probe: Arc<Probe>,
+    block: Arc<MatchedBlock>,
+    number: usize,
+    /// Its rows among those of the block.
+    rows: Range<usize>,
 }
 
 impl Gathering {
@@ -256,18 +265,22 @@ impl Gathering {
         for (number, batch) in block.block.batches.iter().enumerate() {
             let start = end;
             end += batch.num_rows();
-            let (probe, block) = (Arc::clone(probe), Arc::clone(&block));
-            self.waiting.push_back((probe, block, number, start..end));
+            self.waiting.push_back(MatchedBatch {
+                probe: Arc::clone(probe),
+                block: Arc::clone(&block),
+                number,
+                rows: start..end,
+            });
         }
     }
 
     /// Begins as many as may be.
     fn begin(&mut self) {
         while !self.running.is_full()
-            && let Some((probe, block, batch, rows)) = self.waiting.pop_front()
+            && let Some(batch) = self.waiting.pop_front()
         {
             self.running
-                .begin(async move { probe.assemble(&block, batch, rows) });
+                .begin(async move { batch.probe.assemble(&batch) });
         }
     }
 }
@@ -295,17 +308,18 @@ impl Probe {
         })
     }
 
-    /// What comes out for a left batch of a block, which has these rows of it.
-    fn assemble(&self, of: &MatchedBlock, batch: usize, rows: Range<usize>) -> Result<RecordBatch> {
+    /// What comes out for a left batch.
+    fn assemble(&self, batch: &MatchedBatch) -> Result<RecordBatch> {
         let _timer = self.metrics.baseline.elapsed_compute().timer();
-        let MatchedBlock { block, matches, .. } = of;
+        let MatchedBlock { block, matches, .. } = batch.block.as_ref();
+        let rows = batch.rows.clone();
         let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
         let choice = Choice {
             rows: &matches.rows[rows.clone()],
             by_class: &by_class.collect::<Vec<_>>(),
             class_of_column: self.build.class_of_column(),
         };
-        let left = block.batches[batch].project(&self.matching.columns.left)?;
+        let left = block.batches[batch.number].project(&self.matching.columns.left)?;
         self.output.assemble(&left, choice, self.build.kept())
     }
 
