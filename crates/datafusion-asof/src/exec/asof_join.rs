@@ -54,7 +54,7 @@ use super::left_side::{LeftSide, left_indexed_stream, with_same_left};
 use super::matching::Matching;
 use super::metrics::with_balance;
 use super::properties::{join_schema, properties};
-use super::row_place::{evenly_cut, finely_cut, has_row_place, reads_apart, with_row_place};
+use super::row_place::{has_row_place, with_row_place};
 use super::shared_build::{BuildFuture, SharedBuild};
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
@@ -152,7 +152,7 @@ impl AsOfJoinExec {
         })
     }
 
-    fn with_inputs(
+    pub(super) fn with_inputs(
         &self,
         left: Arc<dyn ExecutionPlan>,
         right: Arc<dyn ExecutionPlan>,
@@ -173,23 +173,6 @@ impl AsOfJoinExec {
         reason: impl Into<Arc<str>>,
     ) -> Result<Self> {
         self.executed_as(self.own_inputs()?, strategy, reason.into())
-    }
-
-    /// The same join, the scans of its sides cut: the right side into more partitions than there are
-    /// tasks, if it is read whole by tasks that share them out, the left into as many. Tasks of a
-    /// cluster share nothing out: they get the right side from an exchange.
-    pub(crate) fn with_scans_cut(self, config: &ConfigOptions) -> Result<Self> {
-        match self.strategy {
-            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft if !self.distributed => {
-                let right = finely_cut(Arc::clone(&self.right), config)?;
-                let left = match self.matching.spec.join_type.keeps_unmatched_right() {
-                    true => Arc::clone(&self.left),
-                    false => evenly_cut(Arc::clone(&self.left), config)?,
-                };
-                self.with_inputs(left, right)
-            }
-            _ => Ok(self),
-        }
     }
 
     pub(super) fn executed_as(
@@ -280,15 +263,6 @@ impl AsOfJoinExec {
     /// Whether both sides are merged in time order.
     fn merges_in_order(&self) -> bool {
         self.matching.merges_in_order() && !self.indexes_partitions
-    }
-
-    /// How many tasks may read the right side at a time, if partitions that can be read apart are read
-    /// by so many, and of others exchanges that are yet to come may make as many of each.
-    pub(crate) fn right_readers(&self, tasks: usize) -> usize {
-        match reads_apart(self.right.as_ref()) {
-            true => tasks,
-            false => tasks * self.right.output_partitioning().partition_count(),
-        }
     }
 
     /// What [`Self::with_memory_limit`] said.

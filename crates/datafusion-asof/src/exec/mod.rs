@@ -19,8 +19,9 @@
 //! tells of the other goes down as a [`dynamic_filter`], where [`filter_names`] lets it.
 //! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
 //! What an execution reads of a node besides its inputs are its `parts`.
-//! [`row_place`] gives right rows the number that decides between equal times, [`time_salt`]
-//! spreads hot keys over partitions by time.
+//! [`reading`] says how inputs are cut for the tasks that read them; [`row_place`] gives right rows
+//! the number that decides between equal times, [`time_salt`] spreads hot keys over partitions by
+//! time.
 
 mod asof_join;
 mod build_side;
@@ -40,6 +41,7 @@ mod parallel;
 mod parts;
 mod pinned_source;
 mod properties;
+mod reading;
 mod residual;
 mod row_place;
 mod shared_build;
