@@ -10,7 +10,8 @@
 //! that all cores have work where all left rows are in one partition.
 //!
 //! A join above one with the same left rows, keys and times has its index from there, and takes the
-//! left rows when they come out of it; until then it keeps the rows chosen alone ([`packing`]).
+//! left rows when they come out of it; until then it keeps the rows chosen alone ([`packing`]). Such
+//! joins take turns at reading their right sides ([`turns`]).
 //!
 //! # Memory
 //!
@@ -27,6 +28,7 @@
 mod left_index;
 mod packing;
 mod right_stream;
+mod turns;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +43,8 @@ use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use futures::{FutureExt, StreamExt};
+use futures::future::try_join;
+use futures::{FutureExt, StreamExt, TryFutureExt, stream};
 
 pub(super) use self::left_index::with_same_left;
 use self::left_index::{LeftBatch, LeftIndex, LeftInput};
@@ -54,6 +57,7 @@ use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
 use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
+use super::row_place::reads_apart;
 use super::shared_build::{Attempt, Build, BuildFuture};
 use crate::kernel::index::{Candidates, Choosing, OfStream, Placing, SideIndex};
 use crate::kernel::rows::{MatchCounts, RowId};
@@ -93,7 +97,7 @@ pub(super) fn left_indexed_stream(
     let mut rows_below = None;
     let mut index_below = None;
     if let Some(below) = with_same_left(join) {
-        rows_below = Some(below.execute(partition, Arc::clone(context))?);
+        rows_below = Some(below.execute(partition, Arc::clone(context))?.fuse());
         // These rows come in the order of the index that the join below has now.
         let Some(LeftSide { index, .. }) = below.left_side().current() else {
             return exec_err!("an ASOF JOIN has no index of its left side");
@@ -115,7 +119,16 @@ pub(super) fn left_indexed_stream(
     let matching = Arc::clone(join.matching());
     let stream = async_try_stream(move |mut out| async move {
         let _active = active;
-        let chosen = side.chosen.await.map_err(DataFusionError::Shared)?;
+        let chosen = side.chosen.map_err(DataFusionError::Shared);
+        // The joins below read their right sides meanwhile.
+        let below = async {
+            match &mut rows_below {
+                Some(rows) => rows.next().await.transpose(),
+                None => Ok(None),
+            }
+        };
+        let (chosen, first) = try_join(chosen, below).await?;
+        let mut rows_below = rows_below.map(|rows| stream::iter(first.map(Ok)).chain(rows));
         let index = side.index.await.map_err(DataFusionError::Shared)?;
         if let Some(counts) = chosen.take_counts() {
             metrics.record(counts);
@@ -263,9 +276,10 @@ impl RightInput {
         if let Some(filter) = &self.dynamic_filter {
             tell(filter, &self.matching, Side::Right, index)?;
         }
+        let _turn = left.turns.of_join().await;
         let (mut candidates, mut kept) = (vec![], vec![]);
         if left.rows() > 0 {
-            for (of_stream, batches) in self.stream(index).await? {
+            for (of_stream, batches) in self.stream(&left).await? {
                 candidates.push(OfStream {
                     candidates: of_stream,
                     before: kept.len() as u32,
@@ -352,21 +366,29 @@ impl RightInput {
 
     /// The best candidates that each task found in the right partitions that it read, and the rows
     /// that they are.
-    async fn stream(&self, index: &Arc<SideIndex>) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
+    async fn stream(&self, left: &LeftIndex) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
         let partitions = 0..self.right.output_partitioning().partition_count();
         let tasks = readers(self.right.as_ref(), partitions.len(), &self.context);
         let inputs = partitions.map(|p| self.right.execute(p, Arc::clone(&self.context)));
         let inputs = Arc::new(Queue::new(inputs.collect::<Result<_>>()?));
+        // Tasks that wait for each other must not wait for a turn.
+        let turns = reads_apart(self.right.as_ref()).then(|| Arc::clone(&left.turns));
         let mut readers = JoinSet::new();
         for task in 0..tasks {
             let stream = RightStream::new(
                 Arc::clone(&self.matching),
-                Arc::clone(index),
+                Arc::clone(&left.index),
                 Arc::clone(&self.reservation),
                 BuildMetrics::new(&self.metrics, task),
             );
-            let inputs = Arc::clone(&inputs);
-            readers.spawn(async move { Ok((task, stream.read(inputs).await?)) });
+            let (inputs, turns) = (Arc::clone(&inputs), turns.clone());
+            readers.spawn(async move {
+                let _turn = match &turns {
+                    Some(turns) => turns.of_reader().await,
+                    None => None,
+                };
+                Ok((task, stream.read(inputs).await?))
+            });
         }
         in_order(readers).await
     }

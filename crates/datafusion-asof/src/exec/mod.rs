@@ -52,6 +52,7 @@ mod time_salt;
 
 pub use asof_join::AsOfJoinExec;
 #[cfg(feature = "proto")]
+pub(crate) use parallel::joined;
 pub(crate) use parts::{JoinParts, Place, PlaceParts, TimeSaltParts};
 pub(crate) use pinned_source::{file_scan, pinned, unpinned};
 #[cfg(feature = "proto")]

@@ -186,7 +186,7 @@ impl<P: Pieces> Pieces for Timed<'_, P> {
 }
 
 /// What a task came to; its panic goes on here.
-pub(super) fn joined<T>(task: Result<T, JoinError>) -> Result<T> {
+pub(crate) fn joined<T>(task: Result<T, JoinError>) -> Result<T> {
     task.map_err(|error| match error.is_panic() {
         true => std::panic::resume_unwind(error.into_panic()),
         false => DataFusionError::ExecutionJoin(Box::new(error)),

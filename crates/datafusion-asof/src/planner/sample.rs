@@ -13,6 +13,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
 use datafusion::common::Result;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfigBuilder;
@@ -28,8 +29,9 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
 
-use crate::exec::{file_scan, pinned};
+use crate::exec::{file_scan, joined, pinned};
 
 /// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
 const BLOCKS: usize = 64;
@@ -70,7 +72,7 @@ pub(super) async fn sample(
     let few = ProjectionPushdown::new().optimize(few, config)?;
     let blocks = (0..few.output_partitioning().partition_count()).map(|block| {
         let stream = few.execute(block, Arc::clone(context));
-        async move { stream?.try_collect::<Vec<RecordBatch>>().await }
+        on_any_core(async move { stream?.try_collect::<Vec<RecordBatch>>().await })
     });
     let blocks = stream::iter(blocks).buffered(AT_ONCE);
     let mut blocks: Vec<Vec<RecordBatch>> = blocks.try_collect().await?;
@@ -93,6 +95,16 @@ pub(super) async fn sample(
         blocks: rows_of_blocks,
         bytes: bytes_read(&few),
     }))
+}
+
+/// Runs a future as a task of its own, where there is a runtime for tasks.
+async fn on_any_core<T: Send + 'static>(
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    match Handle::try_current() {
+        Ok(_) => joined(SpawnedTask::spawn(future).await)?,
+        Err(_) => future.await,
+    }
 }
 
 fn rows_of(block: &[RecordBatch]) -> usize {

@@ -17,6 +17,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
+use futures::future::try_join;
 
 use super::sample::{Sample, sample};
 use super::selection::{comes_into_question, shown_bytes};
@@ -111,26 +112,29 @@ pub(super) async fn sampled_skew(
     }
     let started = Instant::now();
     let context = session.task_ctx();
-    let mut sides = vec![];
-    let (mut sampled, mut rows, mut bytes) = (0, 0, 0);
-    for (input, exprs) in inputs.into_iter().zip(expressions(join.spec())) {
-        let sample = sample(input, &exprs, options.skew_sample_rows, &context).await?;
-        if let Some(sample) = &sample {
-            sampled += 1;
-            rows += sample.rows;
-            bytes += sample.bytes;
-        }
-        sides.push(sampled_side(sample, input, &exprs)?);
-    }
-    let ([left, right], 1..) = (sides.as_slice(), sampled) else {
+    let [left, right] = inputs;
+    let [of_left, of_right] = expressions(join.spec());
+    let rows = options.skew_sample_rows;
+    let (left_sample, right_sample) = try_join(
+        sample(left, &of_left, rows, &context),
+        sample(right, &of_right, rows, &context),
+    )
+    .await?;
+    let samples = [&left_sample, &right_sample];
+    if samples.iter().all(|sample| sample.is_none()) {
         return Ok(None);
-    };
+    }
+    let taken = samples.into_iter().flatten();
+    let rows: usize = taken.clone().map(|sample| sample.rows).sum();
+    let bytes: usize = taken.map(|sample| sample.bytes).sum();
+    let left = sampled_side(left_sample, left, &of_left)?;
+    let right = sampled_side(right_sample, right, &of_right)?;
     let source = format!(
         "a sample of {rows} rows ({} read in {} ms)",
         shown_bytes(bytes),
         started.elapsed().as_millis()
     );
-    let skew = join.skew_of(limits, [left, right], source)?;
+    let skew = join.skew_of(limits, [&left, &right], source)?;
     Ok(Some(Arc::new(skew)))
 }
 

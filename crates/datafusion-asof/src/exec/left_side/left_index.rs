@@ -28,6 +28,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 
+use super::turns::Turns;
 use crate::exec::asof_join::AsOfJoinExec;
 use crate::exec::build_side::{build_index, push};
 use crate::exec::columns::Source;
@@ -51,6 +52,7 @@ pub(crate) struct LeftIndex {
     pub sections: Vec<Range<usize>>,
     pub hopeless: Hopeless,
     pub reservation: Arc<MemoryReservation>,
+    pub turns: Arc<Turns>,
 }
 
 /// A left batch, of which the rows are numbered from `start` on in a section of the left.
@@ -135,6 +137,7 @@ impl LeftInput {
             sections: sections.of,
             hopeless,
             reservation,
+            turns: Arc::new(Turns::new(self.tasks, pool)),
         }))
     }
 
