@@ -11,4 +11,5 @@ In reading order:
   `copied` reads back what a process wrote.
 * `agreement` compares the answers, `results` keeps every run.
 * `statistics`, `table` and `chart` make the report.
+* `phases` is a command of its own, `benches/phases`: where the processor time of a workload goes.
 """

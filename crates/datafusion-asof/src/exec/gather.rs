@@ -1,17 +1,21 @@
 //! Columns of right rows that are kept in many batches.
 //!
 //! An index knows all its batches before the first match: [`Fixed`] looks at those of a column
-//! of fixed width once, and then gathers value by value. Everything else is left to arrow.
+//! of fixed width once, and then gathers value by value, or for many rows batch by batch
+//! ([`by_batch`](super::by_batch)). Everything else is left to arrow.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, downcast_primitive};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanBufferBuilder, PrimitiveArray, downcast_primitive,
+};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{HashMap, Result, exec_datafusion_err};
 
+use super::by_batch::ByBatch;
 use crate::kernel::rows::RowId;
 
 /// Right rows that matches can be fetched from.
@@ -43,6 +47,27 @@ impl KeptBatches {
     pub(super) fn batches(&self) -> &[RecordBatch] {
         &self.batches
     }
+
+    pub(super) fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// The bytes of a value of a kept column; `None` where values differ in width.
+    pub(super) fn width(&self, column: usize) -> Option<usize> {
+        let is_fixed = self.fixed[column].is_some();
+        is_fixed.then(|| self.nulls[column].data_type().primitive_width())?
+    }
+
+    /// The values of some rows in a kept column, NULL where there is no row; `None` where values differ
+    /// in width.
+    pub(super) fn gather_by_batch(
+        &self,
+        column: usize,
+        rows: &ByBatch,
+    ) -> Result<Option<ArrayRef>> {
+        let fixed = self.fixed[column].as_ref();
+        fixed.map(|fixed| fixed.gather_by_batch(rows)).transpose()
+    }
 }
 
 impl RightRows for KeptBatches {
@@ -65,6 +90,9 @@ impl RightRows for KeptBatches {
 trait Gather: Send + Sync {
     /// The values of some rows, NULL where there is no row.
     fn gather(&self, rows: &[RowId]) -> Result<ArrayRef>;
+
+    /// The same, fetched in the order of the batches.
+    fn gather_by_batch(&self, rows: &ByBatch) -> Result<ArrayRef>;
 }
 
 /// The given column of `batches` if its values are of fixed width; `null` is one of them.
@@ -103,6 +131,15 @@ impl<T: ArrowPrimitiveType> Fixed<T> {
             },
         }
     }
+
+    fn array(
+        &self,
+        values: ScalarBuffer<T::Native>,
+        valid: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        let array = PrimitiveArray::<T>::try_new(values, valid)?;
+        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+    }
 }
 
 impl<T: ArrowPrimitiveType> Gather for Fixed<T> {
@@ -126,8 +163,33 @@ impl<T: ArrowPrimitiveType> Gather for Fixed<T> {
                 Some(NullBuffer::new(valid)).filter(|valid| valid.null_count() > 0)
             }
         };
-        let array = PrimitiveArray::<T>::try_new(values, valid)?;
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+        self.array(values, valid)
+    }
+
+    fn gather_by_batch(&self, rows: &ByBatch) -> Result<ArrayRef> {
+        let mut values = vec![T::Native::default(); rows.len()];
+        for (batch, chosen) in rows.batches() {
+            let of_batch = &self.values[batch];
+            for chosen in chosen {
+                values[chosen.by as usize] = of_batch[chosen.row as usize];
+            }
+        }
+        let valid = match self.nulls.is_empty() {
+            true => rows.matched().cloned(),
+            false => {
+                let mut valid = BooleanBufferBuilder::new(rows.len());
+                valid.append_n(rows.len(), false);
+                for (batch, chosen) in rows.batches() {
+                    let nulls = self.nulls[batch].as_ref();
+                    let is_valid = |row: u32| nulls.is_none_or(|n| n.is_valid(row as usize));
+                    for chosen in chosen.iter().filter(|chosen| is_valid(chosen.row)) {
+                        valid.set_bit(chosen.by as usize, true);
+                    }
+                }
+                Some(NullBuffer::new(valid.finish()))
+            }
+        };
+        self.array(values.into(), valid)
     }
 }
 

@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, BooleanBufferBuilder};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
@@ -41,7 +41,8 @@ use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
-use super::left_block::{HeldBack, LeftBlock};
+use super::by_batch::{ByBatch, Fetched};
+use super::left_block::{FREE_BYTES, HeldBack, LeftBlock};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
@@ -228,6 +229,8 @@ async fn next(
 struct MatchedBlock {
     block: LeftBlock,
     matches: Matches,
+    /// By kept column, the values that are fetched for the whole block, if any are.
+    fetched: Vec<Option<ArrayRef>>,
     gains_together: usize,
 }
 
@@ -303,21 +306,55 @@ impl Probe {
         self.metrics.record(matches.counts);
         Ok(MatchedBlock {
             gains_together: build.gains_together(matching, &matches),
+            fetched: self.fetch(&matches).await?,
             block,
             matches,
         })
     }
 
+    /// Values of all rows that a block chose, if that saves time: of as many columns as have room in what
+    /// matching took.
+    async fn fetch(&self, matches: &Matches) -> Result<Vec<Option<ArrayRef>>> {
+        let (kept, rows) = (self.build.kept(), matches.rows.as_slice());
+        if !matches.by_class.is_empty() || !ByBatch::pays(rows, kept.rows()) {
+            return Ok(vec![]);
+        }
+        let time = self.metrics.baseline.elapsed_compute();
+        let timer = time.timer();
+        let by_batch = ByBatch::new(rows, kept.batches().len());
+        drop(timer);
+        let mut free = FREE_BYTES - size_of::<RowId>();
+        let mut fetched = vec![None; self.matching.columns.kept.len()];
+        for column in self.matching.columns.right_in_output() {
+            // A value, and whether it is valid.
+            let bytes = kept.width(column).map(|width| width + 1);
+            if let Some(bytes) = bytes
+                && bytes <= free
+            {
+                free -= bytes;
+                tokio::task::yield_now().await;
+                let _timer = time.timer();
+                fetched[column] = kept.gather_by_batch(column, &by_batch)?;
+            }
+        }
+        Ok(fetched)
+    }
+
     /// What comes out for a left batch.
     fn assemble(&self, batch: &MatchedBatch) -> Result<RecordBatch> {
         let _timer = self.metrics.baseline.elapsed_compute().timer();
-        let MatchedBlock { block, matches, .. } = batch.block.as_ref();
+        let matched = batch.block.as_ref();
+        let (block, matches) = (&matched.block, &matched.matches);
         let rows = batch.rows.clone();
         let by_class = matches.by_class.iter().map(|of| &of[rows.clone()]);
         let choice = Choice {
             rows: &matches.rows[rows.clone()],
             by_class: &by_class.collect::<Vec<_>>(),
             class_of_column: self.build.class_of_column(),
+            fetched: Fetched {
+                columns: &matched.fetched,
+                start: rows.start,
+            },
         };
         let left = block.batches[batch.number].project(&self.matching.columns.left)?;
         self.output.assemble(&left, choice, self.build.kept())

@@ -20,6 +20,8 @@ use datafusion::execution::memory_pool::MemoryReservation;
 const GROWTH: usize = 4;
 /// What matching holds for each left row at most.
 const ROW_BYTES: usize = 104;
+/// Of these, what is free again when the row is matched.
+pub(super) const FREE_BYTES: usize = 96;
 
 /// Left batches on their way to be matched.
 pub(super) struct LeftBlock {

@@ -51,6 +51,7 @@ use self::left_index::{LeftBatch, LeftIndex, LeftInput};
 use self::packing::Packing;
 use self::right_stream::RightStream;
 use super::asof_join::AsOfJoinExec;
+use super::by_batch::Fetched;
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::Matching;
@@ -196,6 +197,7 @@ impl Chosen {
             rows: &self.choices[batch.section][rows],
             by_class: &[],
             class_of_column: &[],
+            fetched: Fetched::default(),
         };
         output.assemble(left, choice, &self.kept)
     }

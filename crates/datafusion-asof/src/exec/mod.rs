@@ -25,6 +25,7 @@
 
 mod asof_join;
 mod build_side;
+mod by_batch;
 mod columns;
 mod copies;
 mod dynamic_filter;

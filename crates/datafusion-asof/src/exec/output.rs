@@ -14,6 +14,7 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 
+use super::by_batch::{Fetched, copy};
 use super::columns::Source;
 use super::gather::RightRows;
 use super::matching::Matching;
@@ -22,7 +23,7 @@ use crate::kernel::rows::RowId;
 use crate::spec::AsOfJoinType;
 
 /// The rows that a batch of left rows chose.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Choice<'a> {
     pub rows: &'a [RowId],
     /// By validity class.
@@ -30,6 +31,8 @@ pub(super) struct Choice<'a> {
     /// For each kept right column the class that it comes from; the chosen row itself for
     /// `None` and where nothing is said.
     pub class_of_column: &'a [Option<usize>],
+    /// Values of the chosen rows.
+    pub fetched: Fetched<'a>,
 }
 
 /// Builds output batches of one partition.
@@ -130,10 +133,19 @@ impl Output {
         };
         let class_of = |column: usize| choice.class_of_column.get(column).copied().flatten();
         let mut gathered: Vec<Option<ArrayRef>> = vec![None; kept];
+        for column in self.matching.columns.right_in_output() {
+            let fetched = choice.fetched.column(column, choice.rows.len());
+            gathered[column] = match (fetched, passing) {
+                (None, _) => None,
+                (Some(values), None) => Some(copy(&values)?),
+                (Some(values), Some(passing)) => Some(filter(&values, passing)?),
+            };
+        }
         let classes = (0..choice.by_class.len()).map(Some);
         for class in std::iter::once(None).chain(classes) {
             let of_class = self.matching.columns.right_in_output();
-            let of_class: Vec<usize> = of_class.filter(|c| class_of(*c) == class).collect();
+            let of_class = of_class.filter(|c| gathered[*c].is_none() && class_of(*c) == class);
+            let of_class: Vec<usize> = of_class.collect();
             let rows = passing_rows(class.map_or(choice.rows, |class| choice.by_class[class]));
             let columns = right.gather(&of_class, &rows)?;
             for (column, array) in of_class.into_iter().zip(columns) {

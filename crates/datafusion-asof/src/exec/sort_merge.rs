@@ -48,6 +48,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use super::asof_join::AsOfJoinExec;
+use super::by_batch::Fetched;
 use super::copies::Copying;
 use super::gather::{RightRows, gather};
 use super::matching::Matching;
@@ -245,6 +246,7 @@ impl SortMerge {
             rows: &matches[0],
             by_class: &by_class,
             class_of_column: &self.class_of_column,
+            fetched: Fetched::default(),
         };
         let left = left.project(&self.matching.columns.left)?;
         self.output.assemble(&left, choice, self)

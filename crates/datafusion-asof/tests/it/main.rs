@@ -25,6 +25,7 @@ mod filters;
 mod frames;
 mod fuzz;
 mod generate;
+mod large_blocks;
 mod limits;
 mod oracle;
 mod parser_fuzz;

@@ -26,7 +26,7 @@
 //!
 //! # Memory
 //!
-//! 28 bytes for each left row and stream, and 16 for each key, from the start.
+//! 28 bytes for each left row and stream, and 32 for each key, from the start.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
@@ -68,6 +68,44 @@ struct OfKey {
     last: u32,
     /// Whether the right has the key.
     seen: bool,
+    /// The times before and at that position: rows between them are found there too, without a look
+    /// at the left rows.
+    before: i64,
+    at: i64,
+}
+
+impl OfKey {
+    fn new(start: u32, end: u32) -> Self {
+        Self {
+            start,
+            end,
+            last: start,
+            seen: false,
+            // Nothing is between them.
+            before: i64::MAX,
+            at: i64::MIN,
+        }
+    }
+
+    /// The first position that does not precede.
+    #[inline]
+    fn point(&mut self, line: &Timeline<i64>, precedes: impl Fn(i64) -> bool) -> usize {
+        if precedes(self.before) & !precedes(self.at) {
+            return self.last as usize;
+        }
+        let (start, end) = (self.start as usize, self.end as usize);
+        let point = point(line, (start, end), self.last as usize, precedes);
+        self.last = point as u32;
+        self.before = match point > start {
+            true => line.at(point - 1),
+            false => i64::MIN,
+        };
+        self.at = match point < end {
+            true => line.at(point),
+            false => i64::MAX,
+        };
+        point
+    }
 }
 
 /// The best right rows of one stream.
@@ -126,12 +164,8 @@ impl Candidates {
         let first = self.keys.len();
         let end = keys.min(first + PIECE);
         let of_key = index.all.offsets[first..=end].windows(2);
-        self.keys.extend(of_key.map(|ends| OfKey {
-            start: ends[0] as u32,
-            end: ends[1] as u32,
-            last: ends[0] as u32,
-            seen: false,
-        }));
+        self.keys
+            .extend(of_key.map(|ends| OfKey::new(ends[0] as u32, ends[1] as u32)));
         self.best.len() < rows || self.keys.len() < keys
     }
 
@@ -158,8 +192,7 @@ impl Candidates {
             key.seen = true;
             let (start, end) = (key.start as usize, key.end as usize);
             let precedes = |left: i64| left < *time || (equal_precedes && left == *time);
-            let point = point(line, (start, end), key.last as usize, precedes);
-            key.last = point as u32;
+            let point = key.point(line, precedes);
             let bin = match backward {
                 true if point < end => point,
                 false if point > start => point - 1,
