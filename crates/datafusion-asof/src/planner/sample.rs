@@ -3,11 +3,14 @@
 //! Rows are taken in blocks from all over the input: of tables in memory slices, of files the
 //! first rows of as many pieces as they can be cut into. Only columns of keys and times are read.
 //! A piece may have no row group of its own and a filter may let few rows pass, so pieces give more
-//! than their share, and what is too much is left out. That too is bounded by what the sources give;
+//! than their share, and what is too much is left out. Where all rows are in one piece, as in a file
+//! of one row group, that is read further, and a few rows of every batch are taken. All that is bounded by what
+//! the sources give;
 //! inputs that have to be computed before they give a row (aggregates, joins, sorts, limits)
 //! are not sampled.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
@@ -39,6 +42,8 @@ const BLOCKS: usize = 64;
 const AT_ONCE: usize = 8;
 /// With as many pieces that have rows, the rows of a sample are all there.
 const PIECES: usize = 8;
+/// Rows that are read of a piece if it is the only one that has any: a row group, as writers make them.
+const DEEP: usize = 1 << 20;
 /// Files smaller than this are one block.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -60,30 +65,31 @@ pub(super) async fn sample(
     rows: usize,
     context: &Arc<TaskContext>,
 ) -> Result<Option<Sample>> {
-    let config = context.session_config().options();
-    let Some(few) = few_rows(plan, rows, config)? else {
+    let Some(few) = few_rows_of(plan, exprs, rows, context)? else {
         return Ok(None);
     };
-    let named = exprs.iter().zip(0..).map(|(expr, number)| ProjectionExpr {
-        expr: Arc::clone(expr),
-        alias: format!("c{number}"),
-    });
-    let few: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(named, few)?);
-    let few = ProjectionPushdown::new().optimize(few, config)?;
-    let blocks = (0..few.output_partitioning().partition_count()).map(|block| {
-        let stream = few.execute(block, Arc::clone(context));
-        on_any_core(async move { stream?.try_collect::<Vec<RecordBatch>>().await })
-    });
-    let blocks = stream::iter(blocks).buffered(AT_ONCE);
-    let mut blocks: Vec<Vec<RecordBatch>> = blocks.try_collect().await?;
-    blocks.retain(|block| rows_of(block) > 0);
+    let partitions = few.output_partitioning().partition_count();
+    let mut blocks = read(&few, 0..partitions, context).await?;
+    let mut bytes = bytes_read(&few);
+    blocks.retain(|block| rows_of(block.rows()) > 0);
+    if let [block] = blocks.as_slice()
+        && rows_of(block.rows()) >= rows / PIECES
+        && let Some(deep) = few_rows_of(plan, exprs, PIECES * DEEP, context)?
+        && deep.output_partitioning().partition_count() == partitions
+    {
+        // The first rows of one row group, say. They tell nothing of those that follow.
+        let piece = block.partition..block.partition + 1;
+        blocks = read(&deep, piece, context).await?;
+        blocks = blocks.into_iter().flat_map(Block::of_batches).collect();
+        bytes += bytes_read(&deep);
+    }
     let share = rows.div_ceil(blocks.len().max(1));
     for block in &mut blocks {
-        cut_off(block, share);
+        cut_off(&mut block.batches, share);
     }
-    let rows_of_blocks: Vec<usize> = blocks.iter().map(|block| rows_of(block)).collect();
+    let rows_of_blocks: Vec<usize> = blocks.iter().map(|block| rows_of(block.rows())).collect();
     let empty = RecordBatch::new_empty(few.schema());
-    let batches = blocks.iter().flatten().chain([&empty]);
+    let batches = blocks.iter().flat_map(Block::rows).chain([&empty]);
     let column = |column: usize| {
         let parts: Vec<&dyn Array> =
             (batches.clone().map(|batch| batch.column(column).as_ref())).collect();
@@ -93,8 +99,65 @@ pub(super) async fn sample(
         columns: (0..exprs.len()).map(column).collect::<Result<_>>()?,
         rows: rows_of_blocks.iter().sum(),
         blocks: rows_of_blocks,
-        bytes: bytes_read(&few),
+        bytes,
     }))
+}
+
+/// Rows that follow each other.
+struct Block {
+    partition: usize,
+    batches: Vec<RecordBatch>,
+}
+
+impl Block {
+    fn rows(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// A block for each of its batches.
+    fn of_batches(self) -> impl Iterator<Item = Self> {
+        let partition = self.partition;
+        let batches = self.batches.into_iter();
+        batches.map(move |batch| Self {
+            partition,
+            batches: vec![batch],
+        })
+    }
+}
+
+/// Some partitions of a plan, each a block.
+async fn read(
+    plan: &Arc<dyn ExecutionPlan>,
+    partitions: Range<usize>,
+    context: &Arc<TaskContext>,
+) -> Result<Vec<Block>> {
+    let blocks = partitions.map(|partition| {
+        let stream = plan.execute(partition, Arc::clone(context));
+        on_any_core(async move {
+            let batches = stream?.try_collect().await?;
+            Ok(Block { partition, batches })
+        })
+    });
+    stream::iter(blocks).buffered(AT_ONCE).try_collect().await
+}
+
+/// The expressions over sources that give about `rows` rows; `None` for a plan that is not sampled.
+fn few_rows_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    exprs: &[&PhysicalExprRef],
+    rows: usize,
+    context: &TaskContext,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let config = context.session_config().options();
+    let Some(few) = few_rows(plan, rows, config)? else {
+        return Ok(None);
+    };
+    let named = exprs.iter().zip(0..).map(|(expr, number)| ProjectionExpr {
+        expr: Arc::clone(expr),
+        alias: format!("c{number}"),
+    });
+    let few: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(named, few)?);
+    ProjectionPushdown::new().optimize(few, config).map(Some)
 }
 
 /// Runs a future as a task of its own, where there is a runtime for tasks.

@@ -61,10 +61,13 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
     }
 }
 
+/// So many joins may share the memory pool, as far as is known while one of them is planned.
+const JOINS_OF_A_CHAIN: usize = 4;
+
 /// Whether a join may be time-salted if enough is known of its skew.
 pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -> Result<bool> {
     let options = AsOfOptions::of(config);
-    let known = Known::of(join, config, 1)?;
+    let known = Known::of(join, config, JOINS_OF_A_CHAIN)?;
     let asked_for = match options.strategy {
         StrategyOption::TimeSalted => true,
         StrategyOption::Auto => known.partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,

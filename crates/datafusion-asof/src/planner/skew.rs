@@ -129,11 +129,13 @@ pub(super) async fn sampled_skew(
     let bytes: usize = taken.map(|sample| sample.bytes).sum();
     let left = sampled_side(left_sample, left, &of_left)?;
     let right = sampled_side(right_sample, right, &of_right)?;
-    let source = format!(
-        "a sample of {rows} rows ({} read in {} ms)",
-        shown_bytes(bytes),
-        started.elapsed().as_millis()
-    );
+    let millis = started.elapsed().as_millis();
+    // Not all formats count what they read.
+    let cost = match bytes {
+        0 => format!("read in {millis} ms"),
+        _ => format!("{} read in {millis} ms", shown_bytes(bytes)),
+    };
+    let source = format!("a sample of {rows} rows ({cost})");
     let skew = join.skew_of(limits, [&left, &right], source)?;
     Ok(Some(Arc::new(skew)))
 }
