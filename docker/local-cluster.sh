@@ -34,14 +34,15 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Ports that nobody listens on now, below those that systems give to connections.
+# Ports that nobody listens on now, below those that systems give to connections and above those that
+# the tests take.
 free_ports() {
     python3 - "$1" <<'PYTHON'
 import random, socket, sys
 held = []
 while len(held) < int(sys.argv[1]):
     s = socket.socket()
-    try: s.bind(("127.0.0.1", random.randrange(10000, 30000)))
+    try: s.bind(("127.0.0.1", random.randrange(30000, 32700)))
     except OSError: continue
     held.append(s)
 print(*[s.getsockname()[1] for s in held])

@@ -1,6 +1,7 @@
 //! [`Cluster`]: the client's side.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::{
@@ -9,6 +10,7 @@ use datafusion::common::{
 use tonic::transport::{Channel, Endpoint};
 use url::Url;
 
+use crate::progress::{Observer, Progress};
 use crate::rest::executors;
 
 /// How long a scheduler may take to answer at all.
@@ -22,6 +24,7 @@ pub struct Cluster {
     /// Of the scheduler, `http://host:port`.
     pub(crate) address: String,
     pub(crate) channel: Channel,
+    pub(crate) observer: Option<Observer>,
     vcores: usize,
 }
 
@@ -70,8 +73,21 @@ impl Cluster {
         Ok(Self {
             address,
             channel,
+            observer: None,
             vcores: vcores.iter().sum::<usize>().max(1),
         })
+    }
+
+    /// The same cluster; about once a second the observer is told how far a query is, and `None` when
+    /// it has ended.
+    pub fn with_observer(
+        self,
+        observer: impl Fn(Option<Progress>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            observer: Some(Arc::new(observer)),
+            ..self
+        }
     }
 
     /// How many partitions the executors work at together, when the cluster was connected to.

@@ -15,7 +15,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ballista_core::client::BallistaClient;
 use ballista_core::config::BallistaConfig;
 use ballista_core::error::BallistaError;
 use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
@@ -31,7 +30,6 @@ use ballista_core::serde::protobuf::{
 use ballista_core::version::{check_compatibility, insert_version_header, version_from_metadata};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
@@ -39,19 +37,22 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use url::Url;
 
 use crate::cluster::Cluster;
 use crate::codec::physical_codec;
-use crate::rest::ran_smoothly;
+use crate::progress::Watch;
+use crate::rest::{in_time, ran_smoothly};
+use crate::result::Source;
 
 /// How often the scheduler is asked: at first, and after a while.
 const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(200);
-/// How long a request may take.
+/// How long a scheduler may be gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What executors say to nodes that they cannot read.
 const NOT_READ: &str = "Could not deserialize";
+/// What object stores say of files that are not there.
+const NOT_THERE: [&str; 2] = ["Object at location", "not found"];
 /// How often a job is sent whose executors are lost.
 const ATTEMPTS: usize = 5;
 
@@ -81,15 +82,21 @@ fn refused(what: &str) -> impl Fn(Status) -> DataFusionError {
     move |status| exec_datafusion_err!("{what}: {}", status.message())
 }
 
-/// What a job has failed of, and what to do if an executor does not know what it is sent.
+/// What a job has failed of, and what to do about it where that is known.
 fn failed(why: &str) -> DataFusionError {
-    match why.contains(NOT_READ) {
-        true => exec_datafusion_err!(
+    if why.contains(NOT_READ) {
+        return exec_datafusion_err!(
             "an executor of the cluster does not know as-of joins, or those of another version: start \
              all with asof-executor of the version of this client ({why})"
-        ),
-        false => exec_datafusion_err!("{why}"),
+        );
     }
+    if NOT_THERE.iter().all(|part| why.contains(part)) {
+        return exec_datafusion_err!(
+            "an executor of the cluster does not find a file that this client sees: put it where all \
+             of them see it under the same path or URL ({why})"
+        );
+    }
+    exec_datafusion_err!("{why}")
 }
 
 impl Job {
@@ -152,9 +159,8 @@ impl Job {
             .max_decoding_message_size(most);
         let mut request = Request::new(query);
         insert_version_header(request.metadata_mut());
-        let response = scheduler
-            .execute_query(request)
-            .await
+        let response = in_time(&cluster.address, scheduler.execute_query(request))
+            .await?
             .map_err(refused("the scheduler does not take the query"))?;
         let version = version_from_metadata(response.metadata());
         let same = check_compatibility(Some(ballista_core::BALLISTA_VERSION), version);
@@ -181,17 +187,17 @@ impl Job {
     /// Waits for the end; where the partitions of the result are.
     async fn end(&mut self) -> Result<(Vec<PartitionLocation>, Option<FlightProxy>)> {
         let mut pause = SOON;
+        let mut watch = Watch::new(self.cluster.observer.clone());
         let (mut unknown_since, mut silent_since): (Option<Instant>, Option<Instant>) =
             (None, None);
         loop {
             let request = GetJobStatusParams {
                 job_id: self.id.clone(),
             };
-            let answer =
-                tokio::time::timeout(PATIENCE, self.scheduler.get_job_status(request)).await;
-            let answer = match answer {
-                Ok(Ok(answer)) => answer.into_inner(),
-                Ok(Err(status)) => {
+            let status = self.scheduler.get_job_status(request);
+            let answer = match in_time(&self.cluster.address, status).await? {
+                Ok(answer) => answer.into_inner(),
+                Err(status) => {
                     // A connection may be lost where the scheduler is not; the next request makes another.
                     let since = silent_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > PATIENCE {
@@ -200,7 +206,6 @@ impl Job {
                     tokio::time::sleep(LATER).await;
                     continue;
                 }
-                Err(_) => return exec_err!("the scheduler does not answer any more"),
             };
             silent_since = None;
             match answer.status.and_then(|status| status.status) {
@@ -212,7 +217,10 @@ impl Job {
                     self.ended = true;
                     return Err(failed(&job.error));
                 }
-                Some(JobState::Queued(_) | JobState::Running(_)) => unknown_since = None,
+                Some(JobState::Queued(_) | JobState::Running(_)) => {
+                    unknown_since = None;
+                    watch.look(&self.cluster, &self.id).await?;
+                }
                 None => {
                     let since = unknown_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > PATIENCE {
@@ -262,7 +270,8 @@ impl Ended {
         let request = GetJobMetricsParams {
             job_id: self.job.id.clone(),
         };
-        let answer = self.job.scheduler.get_job_metrics(request).await;
+        let metrics = self.job.scheduler.get_job_metrics(request);
+        let answer = in_time(&self.job.cluster.address, metrics).await?;
         let answer = answer.map_err(refused("the scheduler does not tell what tasks counted"))?;
         Ok(answer.into_inner().stages)
     }
@@ -283,67 +292,4 @@ impl Drop for Job {
             });
         }
     }
-}
-
-/// Where partitions of a result are read from.
-struct Source {
-    scheduler: String,
-    config: BallistaConfig,
-    proxy: Option<FlightProxy>,
-}
-
-impl Source {
-    async fn fetch(self, location: PartitionLocation) -> Result<SendableRecordBatchStream> {
-        let layout = location.layout();
-        let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id)
-        else {
-            return exec_err!("the scheduler does not say where the result is");
-        };
-        let (host, port) = match &self.proxy {
-            Some(FlightProxy::External(address)) => host_and_port(&format!("http://{address}"))?,
-            Some(FlightProxy::Local(true)) => host_and_port(&self.scheduler)?,
-            Some(FlightProxy::Local(false)) | None => (executor.host.clone(), executor.port as u16),
-        };
-        let client = BallistaClient::try_new(
-            &host,
-            port,
-            self.config.grpc_client_max_message_size(),
-            self.config.use_tls(),
-            None,
-            self.config.io_retries_times() as u8,
-            self.config.io_retry_wait_time_ms() as u64,
-            0,
-            0,
-        );
-        let unreachable = |why: &dyn std::fmt::Display| {
-            exec_datafusion_err!(
-                "{host}:{port}, which holds a part of the result, cannot be reached ({why}): run the \
-                 query again if the executor was lost; if it cannot be reached from here at all, start \
-                 the scheduler with --enable-embedded-flight-proxy"
-            )
-        };
-        let mut client = match tokio::time::timeout(PATIENCE, client).await {
-            Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(unreachable(&error)),
-            Err(_) => return Err(unreachable(&"it takes too long")),
-        };
-        client
-            .fetch_partition_proxied(
-                &executor.id,
-                &partition.into(),
-                location.file_id,
-                layout,
-                &executor.host,
-                executor.port as u16,
-                true,
-            )
-            .await
-            .map_err(failure)
-    }
-}
-
-fn host_and_port(address: &str) -> Result<(String, u16)> {
-    let url = Url::parse(address).ok();
-    let parts = url.and_then(|url| Some((url.host_str()?.to_owned(), url.port()?)));
-    parts.ok_or_else(|| exec_datafusion_err!("{address} is no address to read a result from"))
 }

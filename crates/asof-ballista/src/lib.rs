@@ -34,12 +34,17 @@ pub mod scheduler;
 mod analyze;
 mod cluster;
 mod job;
+mod limits;
 #[cfg(feature = "server")]
 mod logging;
+mod made_rows;
 mod one_task;
 mod planner;
+mod progress;
 mod query;
 mod rest;
+mod result;
 mod session;
 
 pub use cluster::Cluster;
+pub use progress::Progress;

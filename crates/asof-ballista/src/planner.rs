@@ -15,6 +15,8 @@ use datafusion_asof::AsOfQueryPlanner;
 
 use crate::analyze::ClusterAnalyzeExec;
 use crate::cluster::Cluster;
+use crate::limits::with_limits_above_tables;
+use crate::made_rows::with_made_rows_in_memory;
 use crate::one_task::with_joins_in_one_task;
 use crate::query::ClusterQueryExec;
 
@@ -35,6 +37,7 @@ impl ClusterQueryPlanner {
         session: &dyn Session,
     ) -> Result<ClusterQueryExec> {
         let plan = with_joins_in_one_task(plan)?;
+        let plan = with_made_rows_in_memory(with_limits_above_tables(plan)?)?;
         let session = session.session_id().to_owned();
         Ok(ClusterQueryExec::new(self.cluster.clone(), plan, session))
     }

@@ -15,10 +15,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
+use futures::future::ready;
 use futures::{TryStreamExt, stream};
 
 use crate::cluster::Cluster;
 use crate::job::{Ended, Job};
+use crate::result::as_planned;
 
 /// Sends its plan to a cluster when it is executed, and gives the rows that come back.
 #[derive(Debug)]
@@ -108,10 +110,11 @@ impl ExecutionPlan for ClusterQueryExec {
     ) -> Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let job = self.run(&context)?;
-        let schema = self.schema();
+        let (schema, planned) = (self.schema(), self.schema());
         let rows = stream::once(async move { Ok::<_, DataFusionError>(job.await?.rows()) });
         let rows = rows
             .try_flatten()
+            .and_then(move |batch| ready(as_planned(&batch, &planned)))
             .map_ok(move |batch| batch.record_output(&metrics));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }

@@ -1,5 +1,7 @@
 //! What a scheduler tells over HTTP, on the connection that its other requests take.
 
+use std::time::Duration;
+
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use futures::TryStreamExt;
 use futures::stream;
@@ -7,6 +9,19 @@ use serde_json::Value;
 use tonic::body::Body;
 use tonic::codegen::{Body as _, Service, http};
 use tonic::transport::Channel;
+
+/// How long an answer may take. A scheduler that is frozen keeps its connections.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a scheduler answers, if it does so in time.
+pub(crate) async fn in_time<T>(address: &str, answer: impl Future<Output = T>) -> Result<T> {
+    let seconds = PATIENCE.as_secs();
+    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| {
+        exec_datafusion_err!(
+            "the scheduler at {address} has not answered for {seconds} s: it hangs, or has too much to do"
+        )
+    })
+}
 
 /// The vcores of each executor.
 pub(crate) async fn executors(channel: &Channel, address: &str) -> Result<Vec<usize>> {
@@ -23,17 +38,36 @@ pub(crate) async fn executors(channel: &Channel, address: &str) -> Result<Vec<us
 
 /// Whether every task of a job that has ended succeeded at its first attempt.
 pub(crate) async fn ran_smoothly(channel: &Channel, address: &str, job: &str) -> Result<bool> {
-    let stages = get(channel, address, &format!("/api/job/{job}/stages")).await?;
-    let Some(stages) = stages["stages"].as_array() else {
-        return exec_err!("the scheduler does not tell of the tasks of the query");
-    };
+    let stages = stages(channel, address, job).await?;
     let mut tasks = stages.iter().map(|stage| stage["tasks"].as_array());
     let succeeded = |task: &Value| task["status"].as_str() == Some("Successful");
     Ok(tasks.all(|tasks| tasks.is_some_and(|tasks| tasks.iter().all(succeeded))))
 }
 
+/// The stages of a job, with their tasks.
+pub(crate) async fn stages(channel: &Channel, address: &str, job: &str) -> Result<Vec<Value>> {
+    let mut stages = get(channel, address, &format!("/api/job/{job}/stages")).await?;
+    match stages["stages"].take() {
+        Value::Array(stages) => Ok(stages),
+        _ => exec_err!("the scheduler does not tell of the tasks of the query"),
+    }
+}
+
+/// The ids of the jobs that have not ended.
+pub(crate) async fn unfinished_jobs(channel: &Channel, address: &str) -> Result<Vec<String>> {
+    let jobs = get(channel, address, "/api/jobs").await?;
+    let jobs = jobs.as_array().into_iter().flatten();
+    let unfinished = jobs.filter(|job| job["status"] == "Running");
+    let ids = unfinished.filter_map(|job| job["job_id"].as_str());
+    Ok(ids.map(str::to_owned).collect())
+}
+
 /// A document of the scheduler's.
 async fn get(channel: &Channel, address: &str, path: &str) -> Result<Value> {
+    in_time(address, get_however_long(channel, address, path)).await?
+}
+
+async fn get_however_long(channel: &Channel, address: &str, path: &str) -> Result<Value> {
     let failed = |error: &dyn std::fmt::Display| exec_datafusion_err!("{path}: {error}");
     let request = http::Request::get(format!("{address}{path}"))
         .body(Body::empty())

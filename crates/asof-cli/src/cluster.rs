@@ -3,17 +3,24 @@
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 
-/// The session, of which queries run on the cluster of a scheduler.
 #[cfg(feature = "cluster")]
-pub(crate) async fn session(url: &str, state: SessionState) -> Result<SessionState> {
-    let cluster = asof_ballista::Cluster::connect(url).await?;
+use crate::progress::ProgressLine;
+
+/// The session, of which queries run on the cluster of a scheduler. Unless it is to be quiet, a
+/// terminal shows how far they are.
+#[cfg(feature = "cluster")]
+pub(crate) async fn session(url: &str, state: SessionState, quiet: bool) -> Result<SessionState> {
+    let mut cluster = asof_ballista::Cluster::connect(url).await?;
+    if !quiet && let Some(line) = ProgressLine::on_terminal() {
+        cluster = cluster.with_observer(move |progress| line.show(progress));
+    }
     Ok(cluster.session(state))
 }
 
 /// Says how to get a shell that can.
 #[cfg(not(feature = "cluster"))]
 #[expect(clippy::unused_async, reason = "as the other one")]
-pub(crate) async fn session(_: &str, _: SessionState) -> Result<SessionState> {
+pub(crate) async fn session(_: &str, _: SessionState, _: bool) -> Result<SessionState> {
     datafusion::common::config_err!(
         "this asof was built without --cluster: build it with the cargo feature cluster"
     )

@@ -5,7 +5,7 @@
 //!
 //! * [`args`] reads the flags.
 //! * [`session`] sets up DataFusion, with as-of joins and files as tables.
-//! * [`cluster`] has its queries run by others.
+//! * [`cluster`] has its queries run by others, and [`progress`] shows how far they are.
 //! * [`publish`] lets files appear only when the statement that writes them has succeeded.
 //! * [`split`] cuts a script into statements and commands, each with its place in the text.
 //! * [`run`] runs them, and tells errors with their place.
@@ -19,6 +19,8 @@ mod bug;
 mod cluster;
 mod command;
 mod interrupt;
+#[cfg(feature = "cluster")]
+mod progress;
 mod prompt;
 mod publish;
 mod repl;

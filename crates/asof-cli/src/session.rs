@@ -52,7 +52,7 @@ pub(crate) async fn build(
         .build();
     // Before there are tables: how they are read depends on where.
     let state = match &args.cluster {
-        Some(url) => cluster::session(url, state).await?,
+        Some(url) => cluster::session(url, state, args.quiet).await?,
         None => state,
     };
     let ctx = SessionContext::new_with_state(state).enable_url_table();

@@ -1,5 +1,7 @@
 //! Trades and quotes in several files, most of them of one symbol.
 
+use std::path::Path;
+
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::dataframe::DataFrameWriteOptions;
@@ -41,6 +43,11 @@ impl Data {
             }
         }
         Ok(Self(place))
+    }
+
+    /// Where the tables are, a folder for each.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// Makes the tables known.

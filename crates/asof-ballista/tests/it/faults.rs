@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use asof_ballista::Cluster;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
+use datafusion::prelude::SessionContext;
 
 use crate::data::{ALL, Data, join, run, shown};
 use crate::process::{LocalCluster, local_session};
@@ -86,6 +88,75 @@ async fn a_cluster_that_goes_away() -> Result<()> {
     cluster.start_scheduler();
     cluster.wait_for(1).await;
     assert_eq!(shown(&remote, &sql).await?, expected);
+    Ok(())
+}
+
+/// Why a query fails, which it does before long.
+async fn failure(ctx: &SessionContext, sql: &str) -> String {
+    let started = Instant::now();
+    let error = shown(ctx, sql).await.expect_err("it cannot be done");
+    let took = started.elapsed();
+    assert!(took < PATIENCE, "{took:?}: {error}");
+    error.to_string()
+}
+
+/// Processes that do nothing and keep their connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_frozen() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+    let sql = join("LEFT", "TIES BY q.id");
+    let expected = shown(&remote, &sql).await?;
+
+    cluster.signal_scheduler("STOP");
+    let error = failure(&remote, &sql).await;
+    assert!(error.contains("has not answered for 20 s"), "{error}");
+    let again = Cluster::connect(&cluster.url()).await;
+    let error = again.expect_err("it does not answer").to_string();
+    assert!(error.contains("no scheduler answers at"), "{error}");
+    cluster.signal_scheduler("CONT");
+    assert_eq!(shown(&remote, &sql).await?, expected);
+
+    // A scheduler that has taken the query, of which no task is asked for.
+    cluster.signal_executors("STOP");
+    let query = {
+        let (remote, sql) = (remote.clone(), sql.clone());
+        SpawnedTask::spawn(async move { failure(&remote, &sql).await })
+    };
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.signal_scheduler("STOP");
+    let error = query.await.expect("no panic");
+    assert!(error.contains("has not answered for 20 s"), "{error}");
+    cluster.signal_scheduler("CONT");
+    let error = failure(&remote, &sql).await;
+    assert!(error.contains("does not go on"), "{error}");
+    cluster.signal_executors("CONT");
+    assert_eq!(shown(&remote, &sql).await?, expected);
+    Ok(())
+}
+
+/// Files that are where the client looks for them, and not where executors do.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_only_the_client_sees() -> Result<()> {
+    let mut cluster = LocalCluster::start(0).await;
+    cluster.start_executor_elsewhere();
+    cluster.wait_for(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    // The same path is another folder for each process.
+    let mine = tempfile::TempDir::new_in(".")?;
+    let name = mine.path().file_name().expect("a name");
+    let file = mine.path().join("trades.parquet");
+    std::fs::copy(data.path().join("trades/0.parquet"), file)?;
+    let path = format!("file:///proc/self/cwd/{}/", name.to_string_lossy());
+    let sql = format!("CREATE EXTERNAL TABLE mine STORED AS PARQUET LOCATION '{path}'");
+    run(&remote, &sql).await?;
+    let error = failure(&remote, "SELECT sum(id) FROM mine").await;
+    assert!(error.contains("same path"), "{error}");
+    assert!(error.contains("trades.parquet"), "{error}");
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! A scheduler and executors, as processes that end with the test.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use asof_ballista::Cluster;
@@ -24,13 +24,30 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process that ends with this.
 #[derive(Debug)]
-struct Process(Child);
+struct Process(Mutex<Child>);
+
+impl Process {
+    /// How it ended, if it has.
+    fn ended(&self) -> Option<String> {
+        let ended = self.0.lock().expect("no panic").try_wait();
+        let ended = ended.expect("the state of a child");
+        ended.map(|status| status.to_string())
+    }
+
+    /// `STOP`, which no process can refuse, and `CONT`.
+    fn signal(&self, signal: &str) {
+        let id = self.0.lock().expect("no panic").id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(status.expect("kill").success(), "{signal} of process {id}");
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let child = self.0.get_mut().expect("no panic");
         // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -45,18 +62,46 @@ pub(crate) struct LocalCluster {
     place: TempDir,
 }
 
-/// Ports that nobody listens on now, and that this process gives out once. They are below those that
-/// systems give to connections, so that none of them gets one before a process listens on it.
-fn free_ports<const N: usize>() -> [u16; N] {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    [(); N].map(|()| {
-        let mut numbers = std::iter::repeat_with(|| NEXT.fetch_add(1, Relaxed));
-        let port = numbers.by_ref().take(10_000).find_map(|number| {
-            let port = (10_000 + (std::process::id() * 101 + number) % 20_000) as u16;
-            TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+/// Ports of this test process alone, of which each is given out once. A port that is merely free may be
+/// given to the cluster of another test process before ours listens on it, and then both talk to one scheduler.
+/// They are below those that systems give to connections.
+struct Ports {
+    next: AtomicU16,
+    /// Locked as long as the process lives.
+    _lock: File,
+}
+
+impl Ports {
+    const EACH: u16 = 1_000;
+
+    fn take() -> Self {
+        let folder = std::env::temp_dir().join("asof-ballista-test-ports");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut starts = (10_000..30_000).step_by(usize::from(Self::EACH));
+        let ports = starts.find_map(|start| {
+            let mut options = OpenOptions::new();
+            let lock = options.create(true).truncate(false).write(true);
+            let lock = lock.open(folder.join(start.to_string())).ok()?;
+            lock.try_lock().ok()?;
+            Some(Self {
+                next: AtomicU16::new(start),
+                _lock: lock,
+            })
         });
-        port.expect("a free port")
-    })
+        ports.expect("ports that no other test process has")
+    }
+
+    fn free(&self) -> u16 {
+        let mut ports = std::iter::repeat_with(|| self.next.fetch_add(1, Relaxed));
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let mut ports = ports.by_ref().take(usize::from(Self::EACH));
+        ports.find(free).expect("a free port")
+    }
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    static PORTS: LazyLock<Ports> = LazyLock::new(Ports::take);
+    [(); N].map(|()| PORTS.free())
 }
 
 fn start(program: &str, args: &[String], log: &Path) -> Process {
@@ -67,7 +112,8 @@ fn start(program: &str, args: &[String], log: &Path) -> Process {
         .stdout(log.try_clone().expect("a log"))
         .stderr(log)
         .spawn();
-    Process(child.unwrap_or_else(|error| panic!("{program}: {error}")))
+    let child = child.unwrap_or_else(|error| panic!("{program}: {error}"));
+    Process(Mutex::new(child))
 }
 
 impl LocalCluster {
@@ -137,6 +183,18 @@ impl LocalCluster {
         self.executors.push(Some(start("sh", &args, &log)));
     }
 
+    /// One in a folder of its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_executor_elsewhere(&mut self) {
+        let (args, log) = self.executor_args();
+        let script = r#"cd "$1" && shift && exec "$0" "$@""#;
+        let place = self.place.path().to_string_lossy().into_owned();
+        let program = env!("CARGO_BIN_EXE_asof-executor").to_owned();
+        let shell = ["-c".to_owned(), script.to_owned(), program, place];
+        let args: Vec<String> = shell.into_iter().chain(args).collect();
+        self.executors.push(Some(start("sh", &args, &log)));
+    }
+
     /// Ballista's own, in this process.
     pub(crate) fn start_stock_executor(&self) -> SpawnedTask<()> {
         let (args, _) = self.executor_args();
@@ -178,6 +236,17 @@ impl LocalCluster {
         self.executors[number] = None;
     }
 
+    /// Has the scheduler do nothing (`STOP`), or go on (`CONT`).
+    pub(crate) fn signal_scheduler(&self, signal: &str) {
+        self.scheduler.as_ref().expect("a scheduler").signal(signal);
+    }
+
+    pub(crate) fn signal_executors(&self, signal: &str) {
+        for executor in self.executors.iter().flatten() {
+            executor.signal(signal);
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("df://127.0.0.1:{}", self.port)
     }
@@ -186,6 +255,10 @@ impl LocalCluster {
     pub(crate) async fn wait_for(&self, executors: usize) -> Cluster {
         let since = Instant::now();
         loop {
+            let ended = self.scheduler.as_ref().and_then(Process::ended);
+            if let Some(status) = ended {
+                panic!("the scheduler has ended with {status}\n{}", self.logs());
+            }
             let cluster = Cluster::connect(&self.url()).await;
             match cluster {
                 Ok(cluster) if cluster.vcores() >= executors * VCORES => return cluster,
@@ -197,8 +270,10 @@ impl LocalCluster {
         }
     }
 
-    /// The ends of what the processes said.
+    /// The ends of what the processes said, and whether they have ended.
     pub(crate) fn logs(&self) -> String {
+        let processes = self.scheduler.iter().chain(self.executors.iter().flatten());
+        let ended: Vec<_> = processes.map(Process::ended).collect();
         let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
         let logs = files.flatten().filter_map(|file| {
             let text = std::fs::read_to_string(file.path()).ok()?;
@@ -206,7 +281,8 @@ impl LocalCluster {
             let end = text.get(from..).unwrap_or(&text);
             Some(format!("== {}\n{end}", file.path().display()))
         });
-        logs.collect::<Vec<_>>().join("\n")
+        let logs = logs.collect::<Vec<_>>().join("\n");
+        format!("scheduler and executors ended: {ended:?}\n{logs}")
     }
 
     /// A session whose queries run here.

@@ -1,5 +1,7 @@
 //! The same rows as on one machine, and the work where it should be.
 
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
@@ -75,7 +77,36 @@ async fn other_joins_give_the_rows_of_one_machine() -> Result<()> {
         format!("SELECT count(*), sum(q.id) FROM {few} LEFT JOIN quotes q ON t.x + 999 = q.x"),
     ] {
         let expected = shown(&local, &sql).await?;
-        assert_eq!(shown(&remote, &sql).await?, expected, "{sql}");
+        let rows = shown(&remote, &sql).await;
+        let rows = rows.unwrap_or_else(|e| panic!("{sql}\n{e}\n{}", cluster.logs()));
+        assert_eq!(rows, expected, "{sql}");
+    }
+    Ok(())
+}
+
+/// Limits and unions of tables that are sent along, and the types of what comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_in_memory_and_results_are_as_planned() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let (remote, local) = (cluster.session().await, local_session());
+    let values = "(VALUES (1, 0.5), (2, 1.5), (3, 2.5)) AS v(x, y)";
+    for sql in [
+        format!("SELECT x FROM {values} LIMIT 2"),
+        format!("SELECT x, 7 FROM {values} UNION ALL SELECT 8, 9 ORDER BY x"),
+        format!("SELECT arrow_cast(x, 'Dictionary(Int32, Int64)') AS d, y FROM {values}"),
+        format!(
+            "SELECT l.x, v.y FROM {values2} ASOF JOIN {values} ON l.x >= v.x \
+             AND arrow_cast(l.y, 'Float16') = arrow_cast(v.y, 'Float16') ORDER BY l.x",
+            values2 = values.replace(" v(", " l("),
+        ),
+    ] {
+        let expected = run(&local, &sql).await?;
+        let rows = run(&remote, &sql).await;
+        let rows = rows.unwrap_or_else(|e| panic!("{sql}\n{e}\n{}", cluster.logs()));
+        let types = |batches: &[RecordBatch]| batches.first().map(RecordBatch::schema);
+        let text = |batches: &[RecordBatch]| pretty_format_batches(batches).map(|t| t.to_string());
+        assert_eq!(types(&rows), types(&expected), "{sql}");
+        assert_eq!(text(&rows)?, text(&expected)?, "{sql}");
     }
     Ok(())
 }

@@ -40,9 +40,16 @@ pub(super) fn salt_parts(
         if hot_keys.is_empty() {
             return Ok(new_empty_array(data_type));
         }
-        let value = |hot_key: &HotKey| match hot_key.values.get(column) {
-            Some(value) => Ok(ScalarValue::try_from(value)?),
-            None => missing("value of a hot key"),
+        let value = |hot_key: &HotKey| {
+            let Some(value) = hot_key.values.get(column) else {
+                return missing("value of a hot key");
+            };
+            let value = ScalarValue::try_from(value)?;
+            match (value.data_type(), data_type) {
+                // DataFusion 55.2 writes numbers of 16 bits as ones of 32.
+                (DataType::Float32, DataType::Float16) => value.cast_to(data_type),
+                _ => Ok(value),
+            }
         };
         let values = hot_keys.iter().map(value).collect::<Result<Vec<_>>>()?;
         if let Some(other) = values.iter().find(|value| value.data_type() != *data_type) {

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, FieldRef, Float16Type, Schema, SchemaRef, UInt64Type,
-};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::functions::math::nanvl;
-use datafusion::physical_expr::expressions::lit;
+use datafusion::physical_expr::expressions::{cast, lit};
 use datafusion::physical_expr::{PhysicalExprRef, ScalarFunctionExpr};
 use datafusion::physical_plan::ColumnarValue;
 use datafusion::scalar::ScalarValue;
@@ -23,8 +21,6 @@ use crate::kernel::index::{IndexSpec, LeftBatch, Places};
 use crate::kernel::ordinals::KeyType;
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfSpec, MatchOp, NullPolicy, Side};
-
-type F16 = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// The specification with everything that is derived from it once.
 #[derive(Debug, Clone)]
@@ -314,13 +310,18 @@ fn columns<'a>(
 /// What to partition by a key: DataFusion tells NaNs of different sign apart, which are equal
 /// here, so they become one.
 fn partition_key(key: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> {
+    let mut key = Arc::clone(key);
     let nan = match key.data_type(schema)? {
-        DataType::Float16 => ScalarValue::Float16(Some(F16::NAN)),
+        DataType::Float16 => {
+            // Constants of 16 bits arrive as ones of 32 where plans are sent (DataFusion 55.2).
+            key = cast(key, schema, DataType::Float32)?;
+            ScalarValue::from(f32::NAN)
+        }
         DataType::Float32 => ScalarValue::from(f32::NAN),
         DataType::Float64 => ScalarValue::from(f64::NAN),
-        _ => return Ok(Arc::clone(key)),
+        _ => return Ok(key),
     };
-    let args = vec![Arc::clone(key), lit(nan)];
+    let args = vec![key, lit(nan)];
     let one_nan = ScalarFunctionExpr::try_new(nanvl(), args, schema, Arc::default())?;
     Ok(Arc::new(one_nan))
 }
