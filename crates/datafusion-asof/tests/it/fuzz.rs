@@ -127,7 +127,7 @@ impl Tally {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fuzz() {
-    let cases = setting("ASOF_FUZZ_CASES", 2_000);
+    let cases = setting("ASOF_FUZZ_CASES", 1_200);
     let tally = run(Path::Operator, cases).await;
     let met = |counter: &AtomicUsize| counter.load(Ordering::Relaxed) > 0 || cases < 500;
     assert!(

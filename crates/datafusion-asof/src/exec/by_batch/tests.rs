@@ -1,3 +1,5 @@
+//! Fetched by batch as fetched one by one.
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
