@@ -316,7 +316,9 @@ impl Probe {
     /// matching took.
     async fn fetch(&self, matches: &Matches) -> Result<Vec<Option<ArrayRef>>> {
         let (kept, rows) = (self.build.kept(), matches.rows.as_slice());
-        if !matches.by_class.is_empty() || !ByBatch::pays(rows, kept.rows()) {
+        let columns = &self.matching.columns;
+        let comes_out = columns.right_in_output().next().is_some();
+        if !comes_out || !matches.by_class.is_empty() || !ByBatch::pays(rows, kept.rows()) {
             return Ok(vec![]);
         }
         let time = self.metrics.baseline.elapsed_compute();
@@ -324,8 +326,8 @@ impl Probe {
         let by_batch = ByBatch::new(rows, kept.batches().len());
         drop(timer);
         let mut free = FREE_BYTES - size_of::<RowId>();
-        let mut fetched = vec![None; self.matching.columns.kept.len()];
-        for column in self.matching.columns.right_in_output() {
+        let mut fetched = vec![None; columns.kept.len()];
+        for column in columns.right_in_output() {
             // A value, and whether it is valid.
             let bytes = kept.width(column).map(|width| width + 1);
             if let Some(bytes) = bytes

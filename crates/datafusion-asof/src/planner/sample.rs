@@ -79,9 +79,13 @@ pub(super) async fn sample(
     {
         // The first rows of one row group, say. They tell nothing of those that follow.
         let piece = block.partition..block.partition + 1;
-        blocks = read(&deep, piece, context).await?;
-        blocks = blocks.into_iter().flat_map(Block::of_batches).collect();
+        let deeper = read(&deep, piece, context).await?;
         bytes += bytes_read(&deep);
+        let found: usize = deeper.iter().map(|block| rows_of(block.rows())).sum();
+        // Otherwise the block has all rows that there are.
+        if found > rows_of(block.rows()) {
+            blocks = deeper.into_iter().flat_map(Block::of_batches).collect();
+        }
     }
     let share = rows.div_ceil(blocks.len().max(1));
     for block in &mut blocks {
