@@ -13,7 +13,7 @@ use prost::{Message, Oneof};
 /// A node of a plan.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Node {
-    #[prost(oneof = "NodeKind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "NodeKind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: Option<NodeKind>,
 }
 
@@ -29,6 +29,8 @@ pub(super) enum NodeKind {
     RowPlace(RowPlace),
     #[prost(message, tag = "5")]
     PinnedScan(PinnedScan),
+    #[prost(message, tag = "6")]
+    ReadInOrder(ReadInOrder),
 }
 
 /// `AsOfSpec`.
@@ -95,6 +97,8 @@ pub(super) struct Join {
     pub distributed: bool,
     #[prost(bool, tag = "6")]
     pub indexes_partitions: bool,
+    #[prost(bool, tag = "7")]
+    pub streams: bool,
 }
 
 /// `TimeSaltExec`.
@@ -148,4 +152,19 @@ pub(super) struct PinnedScan {
     /// The scan without the pin.
     #[prost(message, optional, tag = "1")]
     pub scan: Option<PhysicalPlanNode>,
+}
+
+/// `ReadInOrderExec`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadInOrder {
+    /// Each of which the rows are in.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: Vec<Order>,
+}
+
+/// An order of rows.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Order {
+    #[prost(message, repeated, tag = "1")]
+    pub by: Vec<Tie<PhysicalExprNode>>,
 }

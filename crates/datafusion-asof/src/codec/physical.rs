@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, exec_err};
@@ -9,7 +10,9 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{PhysicalExpr, PhysicalExprRef};
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
+};
 use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
 use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprEncodeCtx;
 use datafusion::physical_plan::ExecutionPlan;
@@ -20,12 +23,15 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::PhysicalExprNode;
 use datafusion_proto::protobuf::physical_plan_node::PhysicalPlanType;
 
-use super::message::{Join, NodeKind, PinnedScan, RowPlace, Spec, TimeSalt};
+use super::message::{
+    Join, NodeKind, Order, PinnedScan, ReadInOrder, RowPlace, Spec, Tie, TimeSalt,
+};
 use super::salt::{hot_keys, salt_parts};
 use super::spec::{present, projection, projection_message, strategy, strategy_number};
 use super::{MAGIC, read, write};
 use crate::exec::{
-    AsOfJoinExec, JoinParts, PlaceParts, RowPlaceExec, TimeSaltExec, TimeSaltParts, unpinned,
+    AsOfJoinExec, JoinParts, PlaceParts, ReadInOrderExec, RowPlaceExec, TimeSaltExec,
+    TimeSaltParts, unpinned,
 };
 use crate::spec::{AsOfSpec, Side};
 
@@ -71,6 +77,28 @@ impl Encoder<'_> {
             projection: projection_message(parts.projection),
             distributed: parts.distributed,
             indexes_partitions: parts.indexes_partitions,
+            streams: parts.streams,
+        }))
+    }
+
+    fn read_in_order(&self, node: &ReadInOrderExec) -> Result<NodeKind> {
+        let by = |expr: PhysicalSortExpr| {
+            Ok(Tie {
+                expr: Some(
+                    self.converter
+                        .physical_expr_to_proto(&expr.expr, self.codec)?,
+                ),
+                descending: expr.options.descending,
+                nulls_first: expr.options.nulls_first,
+            })
+        };
+        let order = |order: LexOrdering| {
+            let by = order.into_iter().map(by).collect::<Result<_>>()?;
+            Ok(Order { by })
+        };
+        let orders = node.orders().into_iter().map(order);
+        Ok(NodeKind::ReadInOrder(ReadInOrder {
+            orders: orders.collect::<Result<_>>()?,
         }))
     }
 
@@ -139,6 +167,7 @@ impl Decoder<'_> {
             projection: projection(join.projection),
             distributed: join.distributed,
             indexes_partitions: join.indexes_partitions,
+            streams: join.streams,
         };
         parts.over(Arc::clone(left), Arc::clone(right))
     }
@@ -161,6 +190,31 @@ impl Decoder<'_> {
             other,
         };
         parts.over(Arc::clone(input))
+    }
+
+    fn read_in_order(
+        &self,
+        node: ReadInOrder,
+        inputs: &[Arc<dyn ExecutionPlan>],
+    ) -> Result<ReadInOrderExec> {
+        let [input] = inputs_of("a reader in order", inputs)?;
+        let schema = input.schema();
+        let by = |tie: Tie<PhysicalExprNode>| {
+            let expr = present(tie.expr, "order")?;
+            let expr = self
+                .converter
+                .proto_to_physical_expr(&expr, &schema, &self.context)?;
+            check_columns(&expr, &schema)?;
+            let options = SortOptions::new(tie.descending, tie.nulls_first);
+            Ok(PhysicalSortExpr::new(expr, options))
+        };
+        let orders = node.orders.into_iter().map(|order| {
+            let by = order.by.into_iter().map(by).collect::<Result<Vec<_>>>()?;
+            present(LexOrdering::new(by), "order")
+        });
+        let orders = orders.collect::<Result<Vec<_>>>()?;
+        let orders = EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orders);
+        Ok(ReadInOrderExec::new(Arc::clone(input), orders))
     }
 
     /// The scan is pinned again where it is read.
@@ -270,6 +324,8 @@ impl PhysicalExtensionCodec for AsOfPhysicalCodec {
             encoder.time_salt(TimeSaltParts::of(salt))?
         } else if let Some(place) = node.downcast_ref::<RowPlaceExec>() {
             row_place(PlaceParts::of(place))
+        } else if let Some(reader) = node.downcast_ref::<ReadInOrderExec>() {
+            encoder.read_in_order(reader)?
         } else if let Some(scan) = unpinned(&node) {
             NodeKind::PinnedScan(PinnedScan {
                 scan: Some(converter.execution_plan_to_proto(&scan, self)?),
@@ -299,6 +355,7 @@ impl PhysicalExtensionCodec for AsOfPhysicalCodec {
             NodeKind::TimeSalt(salt) => Arc::new(decoder.time_salt(salt, inputs)?),
             NodeKind::RowPlace(place) => Arc::new(placed(place, inputs)?),
             NodeKind::PinnedScan(scan) => decoder.scan(scan)?,
+            NodeKind::ReadInOrder(node) => Arc::new(decoder.read_in_order(node, inputs)?),
             NodeKind::Logical(_) => {
                 return exec_err!("a logical ASOF JOIN is no node of a physical plan");
             }

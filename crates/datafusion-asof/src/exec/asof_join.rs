@@ -10,6 +10,7 @@
 //! | broadcast on a cluster | right in one partition, whole for each task | none |
 //! | sort-merge with keys | both co-partitioned on the keys | left by time, right by (time, ties, place) |
 //! | sort-merge without keys | both in one partition | the same |
+//! | sort-merge of sides that come in time order | both in one partition | the same |
 //! | sort-merge that orders in memory | as sort-merge | none |
 //! | time-salted | both co-partitioned on the salt | as sort-merge, or none |
 //!
@@ -76,6 +77,8 @@ pub struct AsOfJoinExec {
     memory_limit: Option<usize>,
     /// Whether partitions index their right rows even if these could be merged.
     pub(super) indexes_partitions: bool,
+    /// Whether both sides come in time order, in one partition each, and are merged as they come.
+    pub(super) streams: bool,
     /// Tasks with no memory in common execute some partitions each.
     distributed: bool,
     /// Known from planning on until the strategy is chosen.
@@ -142,6 +145,7 @@ impl AsOfJoinExec {
             reason,
             memory_limit: None,
             indexes_partitions: false,
+            streams: false,
             distributed: false,
             skew: None,
             build: SharedBuild::default(),
@@ -253,6 +257,7 @@ impl AsOfJoinExec {
         Self {
             memory_limit: other.memory_limit,
             indexes_partitions: other.indexes_partitions,
+            streams: other.streams,
             distributed: other.distributed,
             skew: other.skew.clone(),
             dynamic_filter: other.dynamic_filter.clone(),
@@ -261,8 +266,13 @@ impl AsOfJoinExec {
     }
 
     /// Whether both sides are merged in time order.
-    fn merges_in_order(&self) -> bool {
+    pub(super) fn merges_in_order(&self) -> bool {
         self.matching.merges_in_order() && !self.indexes_partitions
+    }
+
+    /// Whether a sort-merge has one partition.
+    fn is_one_partition(&self) -> bool {
+        self.matching.spec.on.is_empty() || self.streams
     }
 
     /// What [`Self::with_memory_limit`] said.
@@ -413,7 +423,7 @@ impl ExecutionPlan for AsOfJoinExec {
                     salted(Side::Right),
                 ])
             }
-            AsOfStrategy::SortMerge if self.matching.spec.on.is_empty() => {
+            AsOfStrategy::SortMerge if self.is_one_partition() => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; 2])
             }
             AsOfStrategy::SortMerge => {
@@ -450,7 +460,7 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        let keyed = !self.matching.spec.on.is_empty();
+        let keyed = !self.is_one_partition();
         match self.strategy {
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => {
                 vec![

@@ -22,7 +22,9 @@ use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::filter_pushdown::{FilterPushdownPhase, PushedDown};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, FilterDescription, FilterPushdownPhase, PushedDown,
+};
 use datafusion::physical_plan::union::UnionExec;
 
 use super::asof_join::AsOfJoinExec;
@@ -31,6 +33,22 @@ use super::asof_join::AsOfJoinExec;
 pub(super) fn is_alone(schema: &Schema, column: usize) -> bool {
     let name = schema.field(column).name();
     schema.fields().iter().filter(|f| f.name() == name).count() == 1
+}
+
+/// What a node that drops no columns of its input hands on to it: filters on columns that are alone of
+/// their names there.
+pub(super) fn hand_on(
+    filters: &[PhysicalExprRef],
+    input: &Arc<dyn ExecutionPlan>,
+) -> Result<FilterDescription> {
+    let schema = input.schema();
+    let of_input = (0..schema.fields().len()).filter(|column| is_alone(&schema, *column));
+    let input = ChildFilterDescription::from_child_with_allowed_indices(
+        filters,
+        of_input.collect(),
+        input,
+    )?;
+    Ok(FilterDescription::new().with_child(input))
 }
 
 /// When filters are handed down, and with which options.

@@ -19,6 +19,7 @@
 //! tells of the other goes down as a [`dynamic_filter`], where [`filter_names`] lets it.
 //! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
 //! What an execution reads of a node besides its inputs are its `parts`.
+//! Sides in time order are read [`in_order`] by all tasks, one stream each ([`read_in_order`]).
 //! [`reading`] says how inputs are cut for the tasks that read them; [`row_place`] gives right rows
 //! the number that decides between equal times, [`time_salt`] spreads hot keys over partitions by
 //! time.
@@ -31,6 +32,7 @@ mod copies;
 mod dynamic_filter;
 mod filter_names;
 mod gather;
+mod in_order;
 mod indexed;
 mod left_block;
 mod left_side;
@@ -42,6 +44,7 @@ mod parallel;
 mod parts;
 mod pinned_source;
 mod properties;
+mod read_in_order;
 mod reading;
 mod residual;
 mod row_place;
@@ -56,6 +59,8 @@ pub use asof_join::AsOfJoinExec;
 pub(crate) use parallel::joined;
 pub(crate) use parts::{JoinParts, Place, PlaceParts, TimeSaltParts};
 pub(crate) use pinned_source::{file_scan, pinned, unpinned};
+#[cfg(feature = "proto")]
+pub(crate) use read_in_order::ReadInOrderExec;
 #[cfg(feature = "proto")]
 pub(crate) use row_place::RowPlaceExec;
 pub use strategy::AsOfStrategy;

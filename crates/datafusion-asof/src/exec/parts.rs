@@ -34,6 +34,7 @@ pub(crate) struct JoinParts {
     pub projection: Option<Vec<usize>>,
     pub distributed: bool,
     pub indexes_partitions: bool,
+    pub streams: bool,
 }
 
 /// A [`TimeSaltExec`].
@@ -73,6 +74,7 @@ impl JoinParts {
             projection: join.matching().projection.clone(),
             distributed: join.is_distributed(),
             indexes_partitions: join.indexes_partitions,
+            streams: join.streams,
         }
     }
 
@@ -106,6 +108,7 @@ impl JoinParts {
         let join = AsOfJoinExec::over(left, right, Arc::new(matching), strategy, reason)?;
         let mut join = join.with_distributed(self.distributed);
         join.indexes_partitions = self.indexes_partitions;
+        join.streams = self.streams;
         match join.allows(strategy) {
             true => Ok(join),
             false => exec_err!("this ASOF JOIN cannot be executed as {strategy}"),

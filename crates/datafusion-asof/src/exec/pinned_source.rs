@@ -38,6 +38,11 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 /// task finds nothing more to read.
 const PARTITIONS_OF_TASK: usize = 4;
 
+/// Bytes of a range that a scan in order is cut into, and the most ranges for each task. A range is held
+/// while those before it are read, so the smaller the better, but opening one takes time too.
+const RANGE_BYTES: usize = 4 << 20;
+const RANGES_OF_TASK: usize = 256;
+
 /// By which part of a range the cut before it is moved.
 const PART_OF_RANGE: i64 = 64;
 
@@ -132,13 +137,69 @@ pub(super) fn evenly_cut(
     }
     let groups = groups.into_iter().map(FileGroup::new).collect();
     let files = FileScanConfigBuilder::from(files.clone()).with_file_groups(groups);
+    Ok(Some(with_files(scan, files.build())))
+}
+
+/// A file scan with all its files in one partition, in the order of their places; nobody cuts it anew.
+/// The partition has the order that the files declare if their statistics say that they follow each
+/// other in it. `None` for other plans, and for scans of which not all rows are to be read.
+pub(super) fn in_one_partition(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let (scan, files) = whole_scan(plan)?;
+    let all = files.file_groups.iter().flat_map(FileGroup::iter);
+    let mut all: Vec<PartitionedFile> = all.cloned().collect();
+    all.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
+    let files = FileScanConfigBuilder::from(files.clone())
+        .with_file_groups(vec![FileGroup::new(all)])
+        .with_output_partitioning(None);
+    Some(with_files(scan, files.build()))
+}
+
+/// Of a file scan of one partition the same files in many, each from where the one before it ends: as
+/// many as there is work for. `None` for other plans, and if it is not worth it.
+pub(super) fn cut_into_sequence(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let tasks = config.execution.target_partitions;
+    let Some((scan, files)) = whole_scan(plan) else {
+        return Ok(None);
+    };
+    let [group] = files.file_groups.as_slice() else {
+        return Ok(None);
+    };
+    if tasks <= 1 || !config.optimizer.repartition_file_scans {
+        return Ok(None);
+    }
+    let least = config.optimizer.repartition_file_min_size;
+    let bytes: u64 = group.iter().map(PartitionedFile::effective_size).sum();
+    let worth = bytes as usize / least.max(RANGE_BYTES);
+    let partitions = worth.min(RANGES_OF_TASK * tasks);
+    if partitions <= 1 {
+        return Ok(None);
+    }
+    // With no order to be kept within partitions, they are cut at equal distances, one behind the other.
+    let cut = files
+        .file_source()
+        .repartitioned(partitions, least, None, files)?;
+    Ok(cut.map(|cut| with_files(scan, cut)))
+}
+
+/// A scan of files, pinned or not, of which all rows are to be read, whole files at a time.
+fn whole_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&DataSourceExec, &FileScanConfig)> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    let files = file_scan(plan)?;
+    let mut all = files.file_groups.iter().flat_map(FileGroup::iter);
+    let is_whole = files.limit.is_none() && all.all(|file| file.range.is_none());
+    is_whole.then_some((scan, files))
+}
+
+/// The scan with its files cut as they are to stay.
+fn with_files(scan: &DataSourceExec, files: FileScanConfig) -> Arc<dyn ExecutionPlan> {
     let source = PinnedSource {
-        source: Arc::new(files.build()),
+        source: Arc::new(files),
         is_cut: true,
     };
-    Ok(Some(Arc::new(
-        scan.clone().with_data_source(Arc::new(source)),
-    )))
+    Arc::new(scan.clone().with_data_source(Arc::new(source)))
 }
 
 /// Moves the cut between two ranges of one file.

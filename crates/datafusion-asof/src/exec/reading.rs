@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
-use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::asof_join::AsOfJoinExec;
+use super::read_in_order::as_one_stream;
 use super::row_place::{evenly_cut, finely_cut, reads_apart};
 use super::strategy::AsOfStrategy;
 
@@ -26,6 +27,34 @@ impl AsOfJoinExec {
             }
             _ => Ok(self),
         }
+    }
+
+    /// The inputs as one stream each, in time order without being sorted, if they are and the join
+    /// can merge them; not for tasks of a cluster, which have a partition each.
+    pub(crate) fn as_streams(
+        &self,
+        config: &ConfigOptions,
+    ) -> Result<Option<[Arc<dyn ExecutionPlan>; 2]>> {
+        if self.is_distributed() || !self.merges_in_order() {
+            return Ok(None);
+        }
+        let [of_left, of_right] = self.time_orders()?;
+        let Some(left) = as_one_stream(self.left(), &of_left, config)? else {
+            return Ok(None);
+        };
+        let right = as_one_stream(self.right(), &of_right, config)?;
+        Ok(right.map(|right| [left, right]))
+    }
+
+    /// The same join over [such inputs](Self::as_streams), merged as they come.
+    pub(crate) fn merging_streams(
+        &self,
+        [left, right]: [Arc<dyn ExecutionPlan>; 2],
+        reason: String,
+    ) -> Result<Self> {
+        let mut join = self.executed_as((left, right), AsOfStrategy::SortMerge, reason.into())?;
+        join.streams = true;
+        Ok(join)
     }
 
     /// How many tasks may read the right side at a time, if partitions that can be read apart are read

@@ -34,9 +34,7 @@ use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::filter_pushdown::{
-    ChildFilterDescription, FilterDescription, FilterPushdownPhase,
-};
+use datafusion::physical_plan::filter_pushdown::{FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
@@ -49,7 +47,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::filter_names::is_alone;
+use super::filter_names::hand_on;
 use super::pinned_source::{self, file_scan, memory_scan, pinned, place_of};
 
 const PLACE: &str = "__asof_place";
@@ -115,9 +113,31 @@ pub(super) fn evenly_cut(
     plan: Arc<dyn ExecutionPlan>,
     config: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let is_alone = |plan: &dyn ExecutionPlan| hands_partitions_on(plan) && !plan.is::<UnionExec>();
     let cut = |scan: &_| pinned_source::evenly_cut(scan, config);
-    with_scans_cut(plan, is_alone, cut)
+    with_scans_cut(plan, hands_one_on, cut)
+}
+
+/// The plan with the files of its scan in one partition; as it is if it has no scan of files that
+/// partitions are handed on from.
+pub(super) fn in_one_partition(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    with_scans_cut(plan, hands_one_on, |scan| {
+        Ok(pinned_source::in_one_partition(scan))
+    })
+}
+
+/// The plan, of one partition, with its scan cut into many that follow each other; as it is where that
+/// is not worth it.
+pub(super) fn cut_into_sequence(
+    plan: Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let cut = |scan: &_| pinned_source::cut_into_sequence(scan, config);
+    with_scans_cut(plan, hands_one_on, cut)
+}
+
+/// Whether each partition of a plan is made of the partition of that number of its one input.
+fn hands_one_on(plan: &dyn ExecutionPlan) -> bool {
+    hands_partitions_on(plan) && !plan.is::<UnionExec>()
 }
 
 /// The plan with the scans cut that are below nothing but what partitions are handed on by.
@@ -420,16 +440,7 @@ impl ExecutionPlan for RowPlaceExec {
         parent_filters: Vec<PhysicalExprRef>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let schema = self.input.schema();
-        let of_input = (0..schema.fields().len())
-            .filter(|column| is_alone(&schema, *column))
-            .collect();
-        let input = ChildFilterDescription::from_child_with_allowed_indices(
-            &parent_filters,
-            of_input,
-            &self.input,
-        )?;
-        Ok(FilterDescription::new().with_child(input))
+        hand_on(&parent_filters, &self.input)
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -17,14 +17,17 @@
 //!     emit the right rows that nobody chose, if they come out
 //! ```
 //!
+//! Batches come from a [`feed`], keys and times made ready. Where there is one partition and cores for
+//! more, as for sides that are in time order by themselves, tasks read both sides ahead and gather the
+//! payload: then the merge itself, a few nanoseconds a row, is all that is done by one.
+//!
 //! # Memory
 //!
-//! Right batches are kept only while one of their rows is the last seen of its key or the
-//! match of a left row not yet emitted. Those no longer needed are dropped each time the
-//! number kept has doubled; when what is left is mostly rows that nobody needs, or memory is
-//! short, the needed ones are copied together, so a rare key does not pin its batch. Ordinals
-//! of all keys of both sides are kept. All of it is taken from the memory pool as
-//! `AsOfJoinMerge`.
+//! Right batches are [`kept`] only while one of their rows is the last seen of its key or the
+//! match of a left row not yet gathered. Those no longer needed are dropped now and then; when what is
+//! left is mostly rows that nobody needs, or memory is short, the needed ones are copied together, so a
+//! rare key does not pin its batch. Ordinals of all keys of both sides are kept. All of it is taken from
+//! the memory pool as `AsOfJoinMerge`, and what is read ahead as `AsOfJoinReadAhead`.
 //!
 //! # Degenerate cases
 //!
@@ -33,38 +36,40 @@
 //! breaks the order could have been a match. A right side that was sorted on the way is read
 //! a little further (see [`LOOK_AHEAD_ROWS`]), only to count why rows are unmatched.
 
+mod feed;
+mod kept;
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
-use datafusion::common::{DataFusionError, HashMap, HashSet, Result};
+use datafusion::common::{DataFusionError, HashSet, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::RecordOutput;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
+use self::feed::{Feed, OfSide, Preparation, Ready, SharedKeys};
+use self::kept::{Kept, RowsNow};
 use super::asof_join::AsOfJoinExec;
 use super::by_batch::Fetched;
 use super::copies::Copying;
-use super::gather::{RightRows, gather};
+use super::gather::RightRows;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
+use super::parallel::Ahead;
 use crate::kernel::merge::{Cursor, Merge, MergeSpec, Needs, OrderedBatch};
-use crate::kernel::order::OrderCheck;
-use crate::kernel::ordinals::{KeyOrdinals, refuse};
+use crate::kernel::order::{Inspection, OrderCheck};
+use crate::kernel::ordinals::KeyOrdinals;
 use crate::kernel::rows::RowId;
 use crate::spec::Side;
 
 /// How far a sorted right is read beyond the last left row to tell a key that does not exist
 /// from one that comes too late. A key that first occurs further on counts as not existing.
 const LOOK_AHEAD_ROWS: usize = 65_536;
-/// Kept batches below this number are not looked through.
-const FEW_BATCHES: usize = 16;
 
 pub(super) fn sort_merge_stream(
     join: &AsOfJoinExec,
@@ -73,7 +78,10 @@ pub(super) fn sort_merge_stream(
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
     let schema = Arc::clone(&matching.columns.schema);
-    let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
+    let reservation = || {
+        let consumer = MemoryConsumer::new(format!("AsOfJoinMerge[{partition}]"));
+        consumer.register(context.memory_pool())
+    };
     let op = matching.spec.match_condition.op;
     let own_values = matching.own_value_columns();
     let merge = Merge::new(MergeSpec {
@@ -83,35 +91,74 @@ pub(super) fn sort_merge_stream(
         keeps_unchosen: matching.spec.join_type.keeps_unmatched_right(),
     });
     let promised = is_promised(join.right());
-    let mut right_order = OrderCheck::new(Side::Right, op);
+    let mut inspection = Inspection::new(op);
     if promised && !matching.tie_types.is_empty() {
-        right_order = right_order.with_ties(&matching.tie_types)?;
+        inspection = inspection.with_ties(&matching.tie_types)?;
     }
-    let driver = SortMerge {
-        left: join.left().execute(partition, Arc::clone(context))?,
-        left_order: OrderCheck::new(Side::Left, op),
-        right: KeptRows {
-            input: join.right().execute(partition, Arc::clone(context))?,
-            order: right_order,
-            kept: HashMap::new(),
-            memory: RecordBatchMemoryCounter::new(),
-            next_number: 0,
-            look_through_at: FEW_BATCHES,
-            promised,
+    let ordinals = KeyOrdinals::try_new(&matching.key_types)?;
+    let keys = Arc::new(SharedKeys::new(ordinals, reservation()));
+    let probe_metrics = Arc::new(ProbeMetrics::new(join.metrics_set(), partition));
+    let build_metrics = BuildMetrics::new(join.metrics_set(), partition);
+    let left = Preparation {
+        matching: Arc::clone(&matching),
+        keys: Arc::clone(&keys),
+        inspection: Inspection::new(op),
+        side: OfSide::Left(Arc::clone(&probe_metrics)),
+    };
+    let right = Preparation {
+        matching: Arc::clone(&matching),
+        keys: Arc::clone(&keys),
+        inspection,
+        side: OfSide::Right {
+            own_values: own_values.clone(),
+            metrics: build_metrics.clone(),
         },
-        ordinals: KeyOrdinals::try_new(&matching.key_types)?,
+    };
+    let tasks = tasks(join, context);
+    let (left, right) = match tasks {
+        1 => (
+            Feed::asked(join.left(), partition, context, left)?,
+            Feed::asked(join.right(), partition, context, right)?,
+        ),
+        _ => (
+            Feed::ahead(join.left(), context, left),
+            Feed::ahead(join.right(), context, right),
+        ),
+    };
+    let batch_size = context.session_config().batch_size();
+    let driver = SortMerge {
+        left,
+        left_order: OrderCheck::new(Side::Left, op),
+        right,
+        right_order: OrderCheck::new(Side::Right, op),
+        promised,
+        kept: Kept::new(batch_size),
+        keys,
         merge,
-        class_of_column: class_of_column(&own_values),
-        own_values,
-        output: Output::new(&matching, join.metrics_set(), partition),
-        reservation: consumer.register(context.memory_pool()),
-        batch_size: context.session_config().batch_size(),
-        probe_metrics: ProbeMetrics::new(join.metrics_set(), partition),
-        build_metrics: BuildMetrics::new(join.metrics_set(), partition),
+        class_of_column: class_of_column(&own_values).into(),
+        classes: 1 + own_values.len(),
+        output: Arc::new(Output::new(&matching, join.metrics_set(), partition)),
+        ahead: (tasks > 1).then(|| Ahead::new(tasks)),
+        reservation: reservation(),
+        batch_size,
+        probe_metrics,
+        build_metrics,
         matching,
     };
     let stream = async_try_stream(|mut out| async move { driver.run(&mut out).await });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
+
+/// Tasks for a join of one partition. Of rows that keep coming, each comes out as soon as it may.
+fn tasks(join: &AsOfJoinExec, context: &TaskContext) -> usize {
+    let inputs = [join.left(), join.right()];
+    let partitions = |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count();
+    let is_one = inputs.iter().all(|plan| partitions(plan) == 1);
+    let ends = inputs.iter().all(|plan| !plan.boundedness().is_unbounded());
+    match is_one && ends {
+        true => context.session_config().target_partitions().max(1),
+        false => 1,
+    }
 }
 
 /// For each right column the class that it is looked up in, if it has one of its own.
@@ -126,31 +173,34 @@ type Matches = Vec<Vec<RowId>>;
 
 struct SortMerge {
     matching: Arc<Matching>,
-    left: SendableRecordBatchStream,
+    left: Feed,
     left_order: OrderCheck,
-    right: KeptRows,
-    ordinals: KeyOrdinals,
+    right: Feed,
+    right_order: OrderCheck,
+    /// Whether nothing but a declaration says that the right is in order.
+    promised: bool,
+    kept: Kept,
+    keys: Arc<SharedKeys>,
     merge: Merge,
-    /// Right columns that take their own nearest value, and the class of each column.
-    own_values: Vec<usize>,
-    class_of_column: Vec<Option<usize>>,
-    output: Output,
+    classes: usize,
+    /// For each right column the class that it comes from.
+    class_of_column: Arc<[Option<usize>]>,
+    output: Arc<Output>,
+    /// Tasks that gather payload, if there are any.
+    ahead: Option<Ahead<RecordBatch>>,
     reservation: MemoryReservation,
     batch_size: usize,
-    probe_metrics: ProbeMetrics,
+    probe_metrics: Arc<ProbeMetrics>,
     build_metrics: BuildMetrics,
 }
 
-/// The right input, and the batches of it that are still needed.
-struct KeptRows {
-    input: SendableRecordBatchStream,
-    order: OrderCheck,
-    kept: HashMap<u32, RecordBatch>,
-    memory: RecordBatchMemoryCounter,
-    next_number: u32,
-    look_through_at: usize,
-    /// Whether nothing but a declaration says that the input is in order.
-    promised: bool,
+/// The output rows of a left batch, to be put together.
+struct Chosen {
+    left: RecordBatch,
+    matches: Matches,
+    class_of_column: Arc<[Option<usize>]>,
+    right: RowsNow,
+    output: Arc<Output>,
 }
 
 /// When the needed rows of kept batches are copied together.
@@ -173,8 +223,7 @@ impl SortMerge {
         // An empty batch: nothing of the right has been read.
         let mut right = Some(self.before_first()?);
         while let Some((batch, mut left)) = self.next_left().await? {
-            let classes = 1 + self.own_values.len();
-            let mut matches = vec![Vec::with_capacity(batch.num_rows()); classes];
+            let mut matches = vec![Vec::with_capacity(batch.num_rows()); self.classes];
             loop {
                 let timer = self.probe_metrics.baseline.elapsed_compute().timer();
                 let needs = self
@@ -189,7 +238,9 @@ impl SortMerge {
                     }
                 }
             }
-            let rows = self.assemble(&batch, &matches)?;
+            self.give(batch, matches, out).await?;
+        }
+        while let Some(rows) = self.next_ahead().await? {
             self.emit(rows, out).await;
         }
         if self.merge.counts.total() > 0 || self.keeps_unchosen() {
@@ -200,6 +251,48 @@ impl SortMerge {
         self.probe_metrics.record(self.merge.counts);
         self.probe_metrics.baseline.done();
         Ok(())
+    }
+
+    /// Emits the output rows of a left batch, or has them put together while others are matched.
+    async fn give(
+        &mut self,
+        left: RecordBatch,
+        matches: Matches,
+        out: &mut TryEmitter<RecordBatch, DataFusionError>,
+    ) -> Result<()> {
+        let chosen = Chosen {
+            left,
+            matches,
+            class_of_column: Arc::clone(&self.class_of_column),
+            right: self.kept.rows_now(&self.matching),
+            output: Arc::clone(&self.output),
+        };
+        if self.ahead.as_ref().is_some_and(Ahead::is_full)
+            && let Some(rows) = self.next_ahead().await?
+        {
+            self.emit(rows, out).await;
+        }
+        let time = self.probe_metrics.baseline.elapsed_compute().clone();
+        match &mut self.ahead {
+            Some(ahead) => ahead.begin(async move {
+                let _timer = time.timer();
+                chosen.assemble()
+            }),
+            None => {
+                let timer = time.timer();
+                let rows = chosen.assemble()?;
+                drop(timer);
+                self.emit(rows, out).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_ahead(&mut self) -> Result<Option<RecordBatch>> {
+        match &mut self.ahead {
+            Some(ahead) => ahead.next().await,
+            None => Ok(None),
+        }
     }
 
     fn keeps_unchosen(&self) -> bool {
@@ -236,20 +329,7 @@ impl SortMerge {
     /// All kept columns of some kept rows.
     fn gather_right(&self, rows: &[RowId]) -> Result<Vec<ArrayRef>> {
         let all: Vec<usize> = (0..self.matching.columns.kept.len()).collect();
-        self.gather(&all, rows)
-    }
-
-    fn assemble(&self, left: &RecordBatch, matches: &Matches) -> Result<RecordBatch> {
-        let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
-        let by_class: Vec<&[RowId]> = matches[1..].iter().map(Vec::as_slice).collect();
-        let choice = Choice {
-            rows: &matches[0],
-            by_class: &by_class,
-            class_of_column: &self.class_of_column,
-            fetched: Fetched::default(),
-        };
-        let left = left.project(&self.matching.columns.left)?;
-        self.output.assemble(&left, choice, self)
+        self.kept.rows_now(&self.matching).gather(&all, rows)
     }
 
     fn before_first(&self) -> Result<Cursor> {
@@ -266,98 +346,74 @@ impl SortMerge {
     }
 
     async fn next_left(&mut self) -> Result<Option<(RecordBatch, Cursor)>> {
-        while let Some(batch) = self.left.next().await.transpose()? {
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let _timer = self.probe_metrics.baseline.elapsed_compute().timer();
-            let inputs = self.matching.left_inputs(&batch)?;
-            self.make_room(batch.num_rows())?;
-            let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
-            if let Some(mask) = &inputs.mask {
-                refuse(&mut keys, mask);
-            }
-            let times = self.matching.domain.times(Side::Left, &inputs.time)?;
-            self.left_order.check(&times, batch.num_rows(), &[])?;
-            self.merge.grow(self.ordinals.len());
-            self.account()?;
-            let cursor = Cursor {
-                batch: OrderedBatch {
-                    keys,
-                    times,
-                    validity: vec![],
-                },
-                number: 0,
-                position: 0,
-            };
-            return Ok(Some((batch, cursor)));
-        }
-        Ok(None)
+        let Some(ready) = self.left.next().await? else {
+            return Ok(None);
+        };
+        let Ready {
+            rows,
+            batch,
+            order,
+            keys,
+        } = ready;
+        self.left_order.follow(order)?;
+        self.make_room(keys, rows.num_rows())?;
+        self.merge.grow(keys);
+        self.account()?;
+        let cursor = Cursor {
+            batch,
+            number: 0,
+            position: 0,
+        };
+        Ok(Some((rows, cursor)))
     }
 
     /// The next right batch; `matches` are those of the left batch at hand, whose rows must
     /// stay reachable.
     async fn next_right(&mut self, matches: &mut Matches) -> Result<Option<Cursor>> {
-        while let Some(batch) = self.right.input.next().await.transpose()? {
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let time = self.build_metrics.build_time.clone();
-            let _timer = time.timer();
-            self.build_metrics.right_rows.add(batch.num_rows());
-            let inputs = self.matching.right_inputs(&batch)?;
-            self.make_room(batch.num_rows())?;
-            let mut keys = self.ordinals.intern(&inputs.keys, batch.num_rows())?;
-            if let Some(mask) = &inputs.mask {
-                refuse(&mut keys, mask);
-            }
-            let times = self.matching.domain.times(Side::Right, &inputs.time)?;
-            let order = &mut self.right.order;
-            order.check(&times, batch.num_rows(), &inputs.ties)?;
-            self.merge.grow(self.ordinals.len());
-            if self.right.kept.len() >= self.right.look_through_at {
-                self.drop_unneeded(matches, Copies::IfFew).await?;
-            }
-            let (payload, _) = self.matching.split_place(&batch)?;
-            self.right.memory.count_batch(&payload);
-            if self.account().is_err() {
-                self.drop_unneeded(matches, Copies::IfAny).await?;
-                self.right.memory.count_batch(&payload);
-                self.account()?;
-            }
-            let own_values = self.own_values.iter();
-            let validity = own_values.map(|column| payload.column(*column).logical_nulls());
-            let validity = validity.collect();
-            let number = self.right.keep(payload);
-            return Ok(Some(Cursor {
-                batch: OrderedBatch {
-                    keys,
-                    times,
-                    validity,
-                },
-                number,
-                position: 0,
-            }));
+        let Some(ready) = self.right.next().await? else {
+            return Ok(None);
+        };
+        let Ready {
+            rows,
+            batch,
+            order,
+            keys,
+        } = ready;
+        self.right_order.follow(order)?;
+        self.make_room(keys, rows.num_rows())?;
+        self.merge.grow(keys);
+        if self.kept.are_many() {
+            self.drop_unneeded(matches, Copies::IfFew).await?;
         }
-        Ok(None)
+        self.kept.count(&rows);
+        if self.account().is_err() {
+            self.drop_unneeded(matches, Copies::IfAny).await?;
+            self.kept.count(&rows);
+            self.account()?;
+        }
+        Ok(Some(Cursor {
+            batch,
+            number: self.kept.keep(rows),
+            position: 0,
+        }))
     }
 
     /// Takes the memory of all that is held.
     fn account(&self) -> Result<()> {
         let held = self.held();
-        self.build_metrics.peak_mem_used.set_max(held);
+        let peak = &self.build_metrics.peak_mem_used;
+        peak.set_max(held + self.keys.size());
         self.reservation.try_resize(held)
     }
 
-    /// Takes the memory that the keys of so many rows may need.
-    fn make_room(&self, rows: usize) -> Result<()> {
-        let keys = self.ordinals.len() + rows;
-        let room = self.ordinals.room(rows) + self.merge.room(keys, rows);
-        self.reservation.try_resize(self.held() + room)
+    /// Takes the memory that so many keys and rows may need.
+    fn make_room(&self, keys: usize, rows: usize) -> Result<()> {
+        self.reservation
+            .try_resize(self.held() + self.merge.room(keys, rows))
     }
 
     fn held(&self) -> usize {
-        self.right.memory.memory_usage() + self.ordinals.size() + self.merge.size()
+        self.kept.size() + self.merge.size()
     }
 
     /// Drops right batches that hold no needed row, and copies the needed rows of others
@@ -374,23 +430,22 @@ impl SortMerge {
         rows.sort_unstable_by_key(|row| (row.batch, row.row));
         rows.dedup();
         let used: HashSet<u32> = rows.iter().map(|row| row.batch).collect();
-        self.right.retain(&used);
+        self.kept.retain(&used);
         self.reservation.try_resize(self.held() + lists)?;
-        let kept_rows: usize = self.right.kept.values().map(RecordBatch::num_rows).sum();
         let copies = match copy {
-            Copies::IfFew => kept_rows > 4 * rows.len() && self.right.kept.len() > FEW_BATCHES,
-            Copies::IfAny => kept_rows > rows.len(),
+            Copies::IfFew => self.kept.are_in_vain(rows.len()),
+            Copies::IfAny => self.kept.rows() > rows.len(),
         };
         if copies {
-            let batch = |number| self.right.kept.get(&number);
+            let batch = |number| self.kept.get(number);
             let mut copying = Copying::new(&self.matching, &self.reservation, batch);
             let together = copying.copy(&rows).await?;
-            self.right.retain(&HashSet::new());
+            self.kept.retain(&HashSet::new());
             let mut ids = Vec::with_capacity(rows.len());
             for batch in together {
                 let rows = 0..batch.num_rows() as u32;
-                self.right.memory.count_batch(&batch);
-                let number = self.right.keep(batch);
+                self.kept.count(&batch);
+                let number = self.kept.keep(batch);
                 ids.extend(rows.map(|row| RowId { batch: number, row }));
             }
             let id = |row: RowId| {
@@ -403,7 +458,7 @@ impl SortMerge {
             }
         }
         self.account()?;
-        self.right.look_through_at = FEW_BATCHES.max(2 * self.right.kept.len());
+        self.kept.looked_through(rows.len());
         Ok(())
     }
 
@@ -420,7 +475,7 @@ impl SortMerge {
             self.emit_unchosen(out).await?;
             rows += batch.batch.keys.len();
             let enough = rows >= LOOK_AHEAD_ROWS || !self.merge.wonders();
-            if enough && !self.right.promised && !self.keeps_unchosen() {
+            if enough && !self.promised && !self.keeps_unchosen() {
                 break;
             }
             right = self.next_right(&mut vec![]).await?;
@@ -429,28 +484,15 @@ impl SortMerge {
     }
 }
 
-impl RightRows for SortMerge {
-    fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
-        let nulls = &self.matching.columns.kept_nulls;
-        gather(nulls, columns, rows, |number| self.right.kept.get(&number))
-    }
-}
-
-impl KeptRows {
-    /// Keeps a batch that `memory` has counted.
-    fn keep(&mut self, batch: RecordBatch) -> u32 {
-        let number = self.next_number;
-        // Numbers of batches long dropped may come again after 2^32 batches.
-        self.next_number = (number + 1) % u32::MAX;
-        self.kept.insert(number, batch);
-        number
-    }
-
-    fn retain(&mut self, used: &HashSet<u32>) {
-        self.kept.retain(|number, _| used.contains(number));
-        self.memory = RecordBatchMemoryCounter::new();
-        for batch in self.kept.values() {
-            self.memory.count_batch(batch);
-        }
+impl Chosen {
+    fn assemble(&self) -> Result<RecordBatch> {
+        let by_class: Vec<&[RowId]> = self.matches[1..].iter().map(Vec::as_slice).collect();
+        let choice = Choice {
+            rows: &self.matches[0],
+            by_class: &by_class,
+            class_of_column: &self.class_of_column,
+            fetched: Fetched::default(),
+        };
+        self.output.assemble(&self.left, choice, &self.right)
     }
 }

@@ -197,17 +197,34 @@ impl Merge {
             true => r > l || (equal && r == l),
         };
         let end = right.batch.keys.len();
+        // One entry to be written for a right row, and one to be read for a left row.
+        let plain = self.spec.classes == 1
+            && self.spec.tolerance.is_none()
+            && !self.spec.keeps_unchosen
+            && right.batch.times.all_valid();
         while *at_left < left.batch.keys.len() {
             if left.batch.times.is_valid(*at_left) {
                 let time = left_times.value(*at_left);
-                while *at_right < end
-                    && (!right.batch.times.is_valid(*at_right)
-                        || precedes(right_times.value(*at_right), time))
-                {
-                    self.note(right, *at_right, right_times);
-                    *at_right += 1;
+                let mut at = *at_right;
+                match plain {
+                    true => {
+                        while at < end && precedes(right_times.value(at), time) {
+                            self.note_alone(right, at);
+                            at += 1;
+                        }
+                    }
+                    false => {
+                        while at < end
+                            && (!right.batch.times.is_valid(at)
+                                || precedes(right_times.value(at), time))
+                        {
+                            self.note(right, at, right_times);
+                            at += 1;
+                        }
+                    }
                 }
-                if *at_right == end {
+                *at_right = at;
+                if at == end {
                     return Needs::Right;
                 }
             }
@@ -215,6 +232,24 @@ impl Merge {
             *at_left += 1;
         }
         Needs::Left
+    }
+
+    /// As [`Self::note`], where all that is noted of a row is which it is.
+    #[inline]
+    fn note_alone(&mut self, right: &Cursor, row: usize) {
+        let key = right.batch.keys[row];
+        if !is_known(key) {
+            return;
+        }
+        let last = &mut self.last[key as usize];
+        let is_first = !last.is_some();
+        *last = RowId {
+            batch: right.number,
+            row: row as u32,
+        };
+        if is_first {
+            self.see(key as usize);
+        }
     }
 
     /// Makes a right row the last one seen of its key.
@@ -257,7 +292,6 @@ impl Merge {
     }
 
     /// The key has right rows: left rows that wondered now know that they were too early.
-    #[inline]
     fn see(&mut self, key: usize) {
         let early = std::mem::take(&mut self.unseen[key]);
         self.counts.wrong_side += early;

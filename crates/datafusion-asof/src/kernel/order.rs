@@ -1,7 +1,8 @@
 //! Broken promises.
 //!
-//! [`OrderCheck`] compares each time with the one before it, across batches: an input that was
-//! declared ordered and is not ends the query with an error, never with a wrong answer.
+//! Each time is compared with the one before it, within batches ([`Inspection`]) and across them
+//! ([`OrderCheck`]): an input that was declared ordered and is not ends the query with an error, never
+//! with a wrong answer.
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::compute::SortOptions;
@@ -14,28 +15,38 @@ use super::place::Place;
 use super::ties::chosen_last;
 use crate::spec::{AsOfDirection, MatchOp, Side};
 
-/// Holds one input to the time order it was declared to have.
+/// Looks at batches one by one, in any order and by any task: each must be in order by itself.
 #[derive(Debug)]
-pub(crate) struct OrderCheck {
-    side: Side,
+pub(crate) struct Inspection {
     descends: bool,
-    last: Option<Place>,
     /// Turns the columns of `TIES BY` into bytes in the order that a merge relies on.
     ties: Option<RowConverter>,
-    last_tie: Option<OwnedRow>,
-    rows: usize,
 }
 
-impl OrderCheck {
+/// What an [`Inspection`] found in a batch.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    rows: usize,
+    /// The first row that breaks the order of the batch.
+    broken: Option<usize>,
+    /// The first and the last valid row, unless there is none.
+    ends: Option<[End; 2]>,
+}
+
+/// A row at an end of a batch.
+#[derive(Debug, Clone)]
+struct End {
+    row: usize,
+    place: Place,
+    tie: Option<OwnedRow>,
+}
+
+impl Inspection {
     /// Times descend in a forward join.
-    pub(crate) fn new(side: Side, op: MatchOp) -> Self {
+    pub(crate) fn new(op: MatchOp) -> Self {
         Self {
-            side,
             descends: op.direction() == AsOfDirection::Forward,
-            last: None,
             ties: None,
-            last_tie: None,
-            rows: 0,
         }
     }
 
@@ -48,64 +59,43 @@ impl OrderCheck {
         Ok(self)
     }
 
-    /// Checks the next batch of the input.
-    ///
-    /// # Errors
-    /// An execution error that names the side and the row at which the order breaks.
-    pub(crate) fn check(&mut self, times: &Times, rows: usize, ties: &[ArrayRef]) -> Result<()> {
+    /// Looks at a batch; `ties` are those of its rows, if they matter.
+    pub(crate) fn inspect(
+        &self,
+        times: &Times,
+        rows: usize,
+        ties: &[ArrayRef],
+    ) -> Result<Inspected> {
         let ties = match &self.ties {
             Some(converter) => Some(converter.convert_columns(ties)?),
             None => None,
         };
-        let rows_and_ties = (rows, ties.as_ref());
-        let broken = match &times.values {
-            TimeValues::I64(values) => self.follow(times, rows_and_ties, values),
-            TimeValues::I128(values) => self.follow(times, rows_and_ties, values),
-            TimeValues::Rows(values) => self.follow(times, rows_and_ties, values),
+        let (broken, ends) = match &times.values {
+            TimeValues::I64(values) => self.follow(times, rows, values, ties.as_ref()),
+            TimeValues::I128(values) => self.follow(times, rows, values, ties.as_ref()),
+            TimeValues::Rows(values) => self.follow(times, rows, values, ties.as_ref()),
         };
-        if let Some(row) = broken {
-            let side = match self.side {
-                Side::Right => "right",
-                _ => "left",
-            };
-            return exec_err!(
-                "the {side} input of an ASOF JOIN breaks its declared time order at row {} of \
-                 its partition: correct the declaration (WITH ORDER) or leave it out",
-                self.rows + row
-            );
-        }
-        self.rows += rows;
-        Ok(())
+        Ok(Inspected { rows, broken, ends })
     }
 
+    /// The first row that breaks the order, and the ends.
     fn follow<T: TimeColumn>(
-        &mut self,
+        &self,
         times: &Times,
-        (rows, ties): (usize, Option<&Rows>),
+        rows: usize,
         values: &T,
-    ) -> Option<usize> {
+        ties: Option<&Rows>,
+    ) -> (Option<usize>, Option<[End; 2]>) {
         let mut valid = (0..rows).filter(|row| times.is_valid(*row));
-        let first = valid.next()?;
-        let mut previous = values.value(first);
-        let first_place = T::owned(previous);
-        let turned = |before: &Place, after: &Place| match self.descends {
-            false => after < before,
-            true => after > before,
+        let Some(first) = valid.next() else {
+            return (None, None);
         };
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| turned(last, &first_place))
-        {
-            return Some(first);
-        }
-        if let (Some(ties), Some(last)) = (ties, &self.last_tie)
-            && self.last.as_ref() == Some(&first_place)
-            && ties.row(first) < last.row()
-        {
-            return Some(first);
-        }
-        let mut at = first;
+        let end = |row: usize| End {
+            row,
+            place: T::owned(values.value(row)),
+            tie: ties.map(|ties| ties.row(row).owned()),
+        };
+        let (mut previous, mut at) = (values.value(first), first);
         for row in valid {
             let value = values.value(row);
             let broken = match self.descends {
@@ -114,12 +104,65 @@ impl OrderCheck {
             };
             let tie_broken = |ties: &Rows| value == previous && ties.row(row) < ties.row(at);
             if broken || ties.is_some_and(tie_broken) {
-                return Some(row);
+                return (Some(row), Some([end(first), end(at)]));
             }
             (previous, at) = (value, row);
         }
-        self.last_tie = ties.map(|ties| ties.row(at).owned());
-        self.last = Some(T::owned(previous));
-        None
+        (None, Some([end(first), end(at)]))
+    }
+}
+
+/// Holds one input to the time order it was declared to have, batch after batch.
+#[derive(Debug)]
+pub(crate) struct OrderCheck {
+    side: Side,
+    descends: bool,
+    last: Option<End>,
+    rows: usize,
+}
+
+impl OrderCheck {
+    /// Times descend in a forward join.
+    pub(crate) fn new(side: Side, op: MatchOp) -> Self {
+        Self {
+            side,
+            descends: op.direction() == AsOfDirection::Forward,
+            last: None,
+            rows: 0,
+        }
+    }
+
+    /// Takes what was found in the next batch of the input.
+    ///
+    /// # Errors
+    /// An execution error that names the side and the row at which the order breaks.
+    pub(crate) fn follow(&mut self, batch: Inspected) -> Result<()> {
+        if let Some([first, last]) = batch.ends {
+            let turned = self.last.as_ref().is_some_and(|before| {
+                let turned = match self.descends {
+                    false => first.place < before.place,
+                    true => first.place > before.place,
+                };
+                turned || first.place == before.place && first.tie < before.tie
+            });
+            let broken = match turned {
+                true => Some(first.row),
+                false => batch.broken,
+            };
+            if let Some(row) = broken {
+                let side = match self.side {
+                    Side::Right => "right",
+                    _ => "left",
+                };
+                return exec_err!(
+                    "the {side} input of an ASOF JOIN breaks its declared time order at row {} of \
+                     its partition: correct the declaration (WITH ORDER) or leave it out",
+                    self.rows + row
+                );
+            }
+            self.last = Some(last);
+        }
+        self.rows += batch.rows;
+        Ok(())
     }
 }

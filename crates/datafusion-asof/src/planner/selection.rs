@@ -39,11 +39,17 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 return Ok(Transformed::no(plan));
             }
             let known = Known::of(join, config, joins)?;
-            let chosen = match (select(&known), join.skew()) {
-                ((AsOfStrategy::TimeSalted, reason), Some(skew)) => {
+            let (strategy, reason) = select(&known);
+            let streams = match strategy {
+                AsOfStrategy::SortMerge => join.as_streams(config)?,
+                _ => None,
+            };
+            let chosen = match (strategy, join.skew(), streams) {
+                (AsOfStrategy::TimeSalted, Some(skew), _) => {
                     join.salted_by_skew(skew, known.partitions_fit(), reason)?
                 }
-                ((strategy, reason), _) => join
+                (_, _, Some(streams)) => join.merging_streams(streams, reason)?,
+                _ => join
                     .with_strategy(strategy, reason)?
                     .with_scans_cut(config)?,
             };
@@ -70,7 +76,10 @@ pub(super) fn comes_into_question(join: &AsOfJoinExec, config: &ConfigOptions) -
     let known = Known::of(join, config, JOINS_OF_A_CHAIN)?;
     let asked_for = match options.strategy {
         StrategyOption::TimeSalted => true,
-        StrategyOption::Auto => known.partitions > 1 && select(&known).0 == AsOfStrategy::SortMerge,
+        StrategyOption::Auto => {
+            let merged = select(&known).0 == AsOfStrategy::SortMerge;
+            known.partitions > 1 && merged && !known.streams
+        }
         _ => false,
     };
     Ok(asked_for && known.hinders_salt().is_none())
@@ -112,6 +121,8 @@ struct Known {
     readers: usize,
     /// Every partition of the right is in time order.
     right_in_order: bool,
+    /// Both sides are one stream in time order, or can be read as one.
+    streams: bool,
     /// [`AsOfJoinExec::allows`] it.
     allows_left: bool,
     hinders_salt: Option<&'static str>,
@@ -142,6 +153,7 @@ impl Known {
             partitions: config.execution.target_partitions.max(1),
             readers: join.right_readers(config.execution.target_partitions.max(1)),
             right_in_order: join.right_in_time_order(),
+            streams: join.as_streams(config)?.is_some(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             hinders_salt: join.hinders_salt(),
             skew: join.skew().map(|skew| KnownSkew {
@@ -236,6 +248,21 @@ struct Size {
     endless: bool,
 }
 
+impl Size {
+    /// Whether a side is so much smaller than the other that it is indexed even if both are in time
+    /// order: it tells what of the other need not be read, and that stays in its partitions.
+    fn is_small_beside(self, other: Self) -> bool {
+        const SMALL: usize = 16;
+        match (self.rows, other.rows) {
+            (Some(rows), Some(others)) => rows.saturating_mul(SMALL) <= others,
+            _ => false,
+        }
+    }
+}
+
+/// Why both sides are merged as they come.
+const IN_ORDER: &str = "both sides come in time order";
+
 /// Nanoseconds of one core for each row, measured (`benches/README.md`): what the choice
 /// between the indexes is made by. Only their ratios matter.
 mod cost {
@@ -275,13 +302,24 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
             let reason = format!("not asof.strategy = broadcast_left: {why}");
             return (strategy, reason);
         }
-        StrategyOption::SortMerge => return (SortMerge, "asof.strategy = sort_merge".into()),
+        StrategyOption::SortMerge => {
+            let reason = "asof.strategy = sort_merge";
+            return match known.streams {
+                true => (SortMerge, format!("{reason}; {IN_ORDER}")),
+                false => (SortMerge, reason.into()),
+            };
+        }
         StrategyOption::TimeSalted => return salted_if_possible(known),
         StrategyOption::Auto => {}
     }
     let limit = limit(known);
     let left = known.left_fits(limit.as_ref());
     let right = fit(known.right, limit.as_ref());
+    let left_is_small = left.is_some() && known.left.is_small_beside(known.right);
+    let right_is_small = right.is_some() && known.right.is_small_beside(known.left);
+    if known.streams && !left_is_small && !right_is_small {
+        return (SortMerge, IN_ORDER.into());
+    }
     match (left, right) {
         (Some(left), None) => (BroadcastLeft, format!("left side {left}")),
         (Some(left), Some(_)) if left_is_cheaper(known) => (

@@ -22,6 +22,7 @@ fn known() -> Known {
         partitions: 4,
         readers: 4,
         right_in_order: false,
+        streams: false,
         allows_left: false,
         hinders_salt: None,
         skew: None,
