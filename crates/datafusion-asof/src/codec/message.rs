@@ -160,6 +160,8 @@ pub(super) struct ReadInOrder {
     /// Each of which the rows are in.
     #[prost(message, repeated, tag = "1")]
     pub orders: Vec<Order>,
+    #[prost(uint32, tag = "2")]
+    pub tasks: u32,
 }
 
 /// An order of rows.

@@ -99,6 +99,7 @@ impl Encoder<'_> {
         let orders = node.orders().into_iter().map(order);
         Ok(NodeKind::ReadInOrder(ReadInOrder {
             orders: orders.collect::<Result<_>>()?,
+            tasks: u32::try_from(node.tasks()).unwrap_or(u32::MAX),
         }))
     }
 
@@ -214,7 +215,8 @@ impl Decoder<'_> {
         });
         let orders = orders.collect::<Result<Vec<_>>>()?;
         let orders = EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orders);
-        Ok(ReadInOrderExec::new(Arc::clone(input), orders))
+        let tasks = node.tasks as usize;
+        Ok(ReadInOrderExec::new(Arc::clone(input), tasks, orders))
     }
 
     /// The scan is pinned again where it is read.

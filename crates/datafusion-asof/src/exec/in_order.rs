@@ -14,9 +14,9 @@
 //!
 //! # Memory
 //!
-//! Batches that wait are taken from the memory pool, and are as many as [`READ_AHEAD`] bytes have room
-//! for, or as the pool gives. The partition that the reader is at has some room of its own, so it always
-//! gets on, whatever those behind it keep.
+//! Batches that wait are taken from the memory pool. A task begins a partition where little waits, and
+//! reads on up to [`READ_AHEAD`] bytes, or to a part of the pool. The partition that the reader is at has some
+//! room of its own, so it always gets on, whatever those behind it keep.
 //!
 //! # Degenerate cases
 //!
@@ -38,12 +38,15 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::parallel::{Queue, joined, most_tasks};
+use super::parallel::{Queue, joined};
 
 /// Bytes that may wait to be read.
-const READ_AHEAD: usize = 48 << 20;
-/// The same where there is one partition only, and for the partition that the reader is at.
-const READ_AHEAD_OF_ONE: usize = 8 << 20;
+const READ_AHEAD: usize = 256 << 20;
+/// A partition is begun where less than this waits: the next one is to be read while the current one
+/// is, no matter how large it is, and not much more.
+const BEGIN_BELOW: usize = 32 << 20;
+/// Bytes of the current partition that may wait beside all else.
+const OF_CURRENT: usize = 4 << 20;
 /// The part of a limited memory pool that may wait.
 const PART_OF_POOL: usize = 32;
 
@@ -76,9 +79,14 @@ struct Reading<T, F> {
 }
 
 impl<T: Send + 'static> InOrder<T> {
-    /// Reads from when the first batch is asked for. `each` is done to every batch that has rows, by
-    /// the tasks.
-    pub(super) fn new<F>(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>, each: F) -> Self
+    /// So many tasks read from when the first batch is asked for. `each` is done by them to every batch
+    /// that has rows.
+    pub(super) fn new<F>(
+        plan: &Arc<dyn ExecutionPlan>,
+        tasks: usize,
+        context: &Arc<TaskContext>,
+        each: F,
+    ) -> Self
     where
         F: Fn(RecordBatch) -> Result<T> + Send + Sync + 'static,
     {
@@ -97,7 +105,7 @@ impl<T: Send + 'static> InOrder<T> {
             room: Arc::clone(&room),
             each,
         });
-        let readers = 0..most_tasks(count, context);
+        let readers = 0..tasks.clamp(1, count.max(1));
         let mut partitions = receivers.into_iter();
         Self {
             current: partitions.next(),
@@ -178,6 +186,7 @@ impl<T, F: Fn(RecordBatch) -> Result<T>> Reading<T, F> {
 /// The room for batches that wait.
 struct Room {
     most: usize,
+    begin_below: usize,
     of_current: usize,
     reservation: MemoryReservation,
     held: Mutex<Held>,
@@ -195,17 +204,14 @@ struct Held {
 impl Room {
     fn new(partitions: usize, context: &TaskContext) -> Self {
         let pool = context.memory_pool();
-        let most = match partitions {
-            1 => READ_AHEAD_OF_ONE,
-            _ => READ_AHEAD,
-        };
-        let most = match pool.memory_limit() {
-            MemoryLimit::Finite(limit) => most.min(limit / PART_OF_POOL),
-            _ => most,
+        let part = match pool.memory_limit() {
+            MemoryLimit::Finite(limit) => limit / PART_OF_POOL,
+            _ => usize::MAX,
         };
         Self {
-            most,
-            of_current: most.min(READ_AHEAD_OF_ONE),
+            most: part.min(READ_AHEAD),
+            begin_below: part.min(BEGIN_BELOW),
+            of_current: part.min(OF_CURRENT),
             reservation: MemoryConsumer::new("AsOfJoinReadAhead").register(pool),
             held: Mutex::new(Held {
                 all: 0,
@@ -241,9 +247,12 @@ impl Room {
         let of_partition = held.by_partition[partition];
         let is_current = held.current == partition;
         let is_waited_for = is_current && of_partition == 0;
-        let fits = held.all + bytes <= self.most
-            || is_current && of_partition + bytes <= self.of_current
-            || is_waited_for;
+        // A task reads the current partition or one that comes later, never an earlier one.
+        let is_ahead = !is_current
+            && held.all + bytes <= self.most
+            && (of_partition > 0 || held.all < self.begin_below);
+        let fits =
+            is_ahead || is_waited_for || is_current && of_partition + bytes <= self.of_current;
         if !fits {
             return Ok(false);
         }

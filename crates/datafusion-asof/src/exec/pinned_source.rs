@@ -38,9 +38,10 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 /// task finds nothing more to read.
 const PARTITIONS_OF_TASK: usize = 4;
 
-/// Bytes of a range that a scan in order is cut into, and the most ranges for each task. A range is held
-/// while those before it are read, so the smaller the better, but opening one takes time too.
-const RANGE_BYTES: usize = 4 << 20;
+/// How many times what DataFusion makes partitions of at least (1 MB) the ranges are that a scan in order
+/// is cut into, and the most of them for each task. A range is held while those before it are read, so
+/// the smaller the better, but opening one takes time too.
+const LEAST_RANGE: usize = 4;
 const RANGES_OF_TASK: usize = 256;
 
 /// By which part of a range the cut before it is moved.
@@ -172,7 +173,7 @@ pub(super) fn cut_into_sequence(
     }
     let least = config.optimizer.repartition_file_min_size;
     let bytes: u64 = group.iter().map(PartitionedFile::effective_size).sum();
-    let worth = bytes as usize / least.max(RANGE_BYTES);
+    let worth = bytes as usize / least.saturating_mul(LEAST_RANGE).max(1);
     let partitions = worth.min(RANGES_OF_TASK * tasks);
     if partitions <= 1 {
         return Ok(None);

@@ -35,10 +35,11 @@ use super::in_order::InOrder;
 use super::row_place::{cut_into_sequence, in_one_partition};
 
 /// The plan as one stream of rows that is in an order without being sorted or merged, read by all
-/// cores where it scans files; `None` if it is in no such order, as far as is known.
+/// cores where it scans files, so many tasks; `None` if it is in no such order, as far as is known.
 pub(super) fn as_one_stream(
     plan: &Arc<dyn ExecutionPlan>,
     order: &LexOrdering,
+    tasks: usize,
     config: &ConfigOptions,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let is_one = |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count() == 1;
@@ -55,7 +56,7 @@ pub(super) fn as_one_stream(
     let keeps_partitions = keeps_partitions(cut.as_ref());
     if partitions > 1 && (keeps_partitions || partitions >= config.execution.target_partitions) {
         let orders = orders.clone();
-        return Ok(Some(Arc::new(ReadInOrderExec::new(cut, orders))));
+        return Ok(Some(Arc::new(ReadInOrderExec::new(cut, tasks, orders))));
     }
     Ok(keeps_partitions.then_some(one))
 }
@@ -80,13 +81,18 @@ fn keeps_partitions(plan: &dyn ExecutionPlan) -> bool {
 #[derive(Debug)]
 pub(crate) struct ReadInOrderExec {
     input: Arc<dyn ExecutionPlan>,
+    tasks: usize,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl ReadInOrderExec {
-    /// `orders` is what holds of all partitions, one behind the other.
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, orders: EquivalenceProperties) -> Self {
+    /// `orders` is what holds of all partitions, one behind the other, which so many tasks read.
+    pub(crate) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        tasks: usize,
+        orders: EquivalenceProperties,
+    ) -> Self {
         let properties = PlanProperties::new(
             orders,
             Partitioning::UnknownPartitioning(1),
@@ -95,6 +101,7 @@ impl ReadInOrderExec {
         );
         Self {
             input,
+            tasks,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
@@ -105,6 +112,11 @@ impl ReadInOrderExec {
     pub(crate) fn orders(&self) -> Vec<LexOrdering> {
         let orders = self.properties.equivalence_properties();
         orders.oeq_class().iter().cloned().collect()
+    }
+
+    /// The tasks that read.
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks
     }
 
     /// The partitions that are read.
@@ -168,7 +180,7 @@ impl ExecutionPlan for ReadInOrderExec {
             // Of other partitions than it was planned for nothing is known.
             false => EquivalenceProperties::new(input.schema()),
         };
-        Ok(Arc::new(Self::new(input, orders)))
+        Ok(Arc::new(Self::new(input, self.tasks, orders)))
     }
 
     fn execute(
@@ -177,7 +189,7 @@ impl ExecutionPlan for ReadInOrderExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let mut batches = InOrder::new(&self.input, &context, Ok);
+        let mut batches = InOrder::new(&self.input, self.tasks, &context, Ok);
         let stream = async_try_stream(move |mut out| async move {
             while let Some(batch) = batches.next().await? {
                 out.emit(batch.record_output(&metrics)).await;

@@ -30,19 +30,22 @@ impl AsOfJoinExec {
     }
 
     /// The inputs as one stream each, in time order without being sorted, if they are and the join
-    /// can merge them; not for tasks of a cluster, which have a partition each.
+    /// can merge them; not for tasks of a cluster, which have a partition each. So many joins of
+    /// the plan are executed at a time, and share the cores.
     pub(crate) fn as_streams(
         &self,
+        joins: usize,
         config: &ConfigOptions,
     ) -> Result<Option<[Arc<dyn ExecutionPlan>; 2]>> {
         if self.is_distributed() || !self.merges_in_order() {
             return Ok(None);
         }
         let [of_left, of_right] = self.time_orders()?;
-        let Some(left) = as_one_stream(self.left(), &of_left, config)? else {
+        let tasks = config.execution.target_partitions.div_ceil(joins.max(1));
+        let Some(left) = as_one_stream(self.left(), &of_left, tasks, config)? else {
             return Ok(None);
         };
-        let right = as_one_stream(self.right(), &of_right, config)?;
+        let right = as_one_stream(self.right(), &of_right, tasks, config)?;
         Ok(right.map(|right| [left, right]))
     }
 

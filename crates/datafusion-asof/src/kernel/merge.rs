@@ -105,8 +105,9 @@ impl Merge {
         }
     }
 
-    /// Makes room for ordinals below `distinct`.
+    /// Makes room for ordinals below `distinct`; batches may be read in another order than prepared.
     pub(crate) fn grow(&mut self, distinct: usize) {
+        let distinct = distinct.max(self.unseen.len());
         self.last.resize(distinct * self.spec.classes, RowId::NONE);
         self.unseen.resize(distinct, 0);
         if self.spec.tolerance.is_some() {

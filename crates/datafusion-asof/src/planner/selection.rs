@@ -41,7 +41,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
             let known = Known::of(join, config, joins)?;
             let (strategy, reason) = select(&known);
             let streams = match strategy {
-                AsOfStrategy::SortMerge => join.as_streams(config)?,
+                AsOfStrategy::SortMerge => join.as_streams(joins, config)?,
                 _ => None,
             };
             let chosen = match (strategy, join.skew(), streams) {
@@ -153,7 +153,7 @@ impl Known {
             partitions: config.execution.target_partitions.max(1),
             readers: join.right_readers(config.execution.target_partitions.max(1)),
             right_in_order: join.right_in_time_order(),
-            streams: join.as_streams(config)?.is_some(),
+            streams: join.as_streams(joins, config)?.is_some(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             hinders_salt: join.hinders_salt(),
             skew: join.skew().map(|skew| KnownSkew {

@@ -59,12 +59,12 @@ impl Feed {
         context: &Arc<TaskContext>,
         preparation: Preparation,
     ) -> Self {
-        let input = match input.downcast_ref::<ReadInOrderExec>() {
-            Some(in_order) => in_order.input(),
-            None => input,
+        let (input, tasks) = match input.downcast_ref::<ReadInOrderExec>() {
+            Some(in_order) => (in_order.input(), in_order.tasks()),
+            None => (input, 1),
         };
         let each = move |batch| preparation.prepare(batch);
-        Self::Ahead(InOrder::new(input, context, each))
+        Self::Ahead(InOrder::new(input, tasks, context, each))
     }
 
     /// The next batch that has rows.
