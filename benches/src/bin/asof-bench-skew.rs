@@ -17,6 +17,8 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
 
+const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]";
+
 struct Options {
     directory: String,
     scale: f64,
@@ -26,7 +28,10 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let options = options(std::env::args().skip(1))?;
+    let Some(options) = options(std::env::args().skip(1))? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
     println!(
         "| hot, % | partitions | strategy | largest / mean | carried, % | matched by carried | seconds |"
     );
@@ -97,22 +102,58 @@ fn write(directory: &Path, workload: &Workload) -> Result<(), Box<dyn Error>> {
     Ok(fs::write(written, "")?)
 }
 
-fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
-    const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]";
+/// `None` if only the usage is asked for.
+fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Box<dyn Error>> {
+    let mut directory = None;
     let mut options = Options {
-        directory: args.next().ok_or(USAGE)?,
+        directory: String::new(),
         scale: 1.0,
         repetitions: 3,
         hot: HOT_PERCENT.to_vec(),
     };
-    while let Some(flag) = args.next() {
-        let value = args.next().ok_or(USAGE)?;
-        match flag.as_str() {
-            "--scale" => options.scale = value.parse()?,
-            "--hot" => options.hot = vec![value.parse()?],
-            "--repetitions" => options.repetitions = value.parse::<usize>()?.max(1),
-            _ => return Err(USAGE.into()),
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            let value = args.next();
+            value.ok_or_else(|| format!("{arg} takes a value; {USAGE}"))
+        };
+        match arg.as_str() {
+            "-h" | "--help" => return Ok(None),
+            "--scale" => options.scale = value()?.parse()?,
+            "--hot" => options.hot = vec![value()?.parse()?],
+            "--repetitions" => options.repetitions = value()?.parse::<usize>()?.max(1),
+            _ if arg.starts_with('-') || directory.is_some() => {
+                return Err(format!("{arg} is not understood; {USAGE}").into());
+            }
+            _ => directory = Some(arg),
         }
     }
-    Ok(options)
+    options.directory = directory.ok_or(USAGE)?;
+    Ok(Some(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &str) -> Result<Option<Options>, String> {
+        let read = options(args.split_whitespace().map(str::to_owned));
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_understood_or_refused() {
+        let options = read("--hot 90 dir --scale 0.5").expect("options");
+        let options = options.expect("more than help");
+        assert_eq!((options.directory.as_str(), options.hot), ("dir", vec![90]));
+        assert_eq!((options.scale, options.repetitions), (0.5, 3));
+        for help in ["--help", "-h", "dir --help"] {
+            assert!(read(help).is_ok_and(|options| options.is_none()), "{help}");
+        }
+        let refused = |args: &str| read(args).err().unwrap_or_default();
+        assert_eq!(refused(""), USAGE);
+        assert!(refused("--nosuch").starts_with("--nosuch is not understood"));
+        assert!(refused("dir --nosuch 3").starts_with("--nosuch is not understood"));
+        assert!(refused("dir more").starts_with("more is not understood"));
+        assert!(refused("dir --scale").starts_with("--scale takes a value"));
+    }
 }

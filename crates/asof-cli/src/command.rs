@@ -83,7 +83,13 @@ pub(crate) async fn run(shell: &mut Shell, text: &str) -> Result<Flow> {
 /// Runs `asof_skew`: a bar for each key, then what the planner makes of them.
 async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
     let names: Vec<String> = (names.split_whitespace())
-        .map(|name| format!("'{}'", unquoted(name).replace('\'', "''")))
+        .map(|name| {
+            // Double quotes are part of a name.
+            let text = name
+                .strip_prefix('\'')
+                .and_then(|name| name.strip_suffix('\''));
+            format!("'{}'", text.unwrap_or(name).replace('\'', "''"))
+        })
         .collect();
     if !(2..=3).contains(&names.len()) {
         return exec_err!("\\skew takes a table, its key and, if you like, its as-of column");

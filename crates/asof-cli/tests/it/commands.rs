@@ -128,6 +128,16 @@ fn skew_of_a_table() {
         lines.contains("broadcast,\"right side indexed about"),
         "{lines}"
     );
+    let sql = "CREATE TABLE \"T\" AS SELECT 'upper' AS \"K\", 'lower' AS k;";
+    let out = place.pipe(
+        &CSV,
+        &format!("{sql}\n\\skew \"T\" \"K\"\n\\skew \"T\" K\n"),
+    );
+    let lines = out.ok();
+    assert!(
+        lines.contains("upper,1,") && lines.contains("lower,1,"),
+        "{lines}"
+    );
     let out = place.pipe(&CSV, "\\skew t\n");
     assert!(out.error().contains("\\skew takes a table, its key"));
     let out = place.pipe(&CSV, "\\skew it's k\n");

@@ -538,9 +538,14 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         let metrics = self.metrics.clone_inner();
-        Some(match self.strategy {
-            AsOfStrategy::TimeSalted => with_balance(metrics),
-            _ => metrics,
+        let is_partitioned = match self.strategy {
+            AsOfStrategy::TimeSalted => true,
+            AsOfStrategy::SortMerge => !self.matching.spec.on.is_empty(),
+            AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => false,
+        };
+        Some(match is_partitioned {
+            true => with_balance(metrics),
+            false => metrics,
         })
     }
 

@@ -1,7 +1,8 @@
 //! `asof_skew('table', 'key' [, 'ts'])`: what the planner sees of a table's skew, as a table.
 //!
-//! `'key'` may name several columns, with commas between them. One row for each key of a sample, the
-//! one that holds most first:
+//! `'key'` may name several columns, with commas between them; names are written as in SQL. One row for
+//! each key of a sample, the one that holds most first. Keys are compared by `=`: one with a NULL matches
+//! nothing, and is listed because its rows are one partition's as those of others are.
 //!
 //! | column | |
 //! |---|---|
@@ -9,7 +10,7 @@
 //! | `rows` | about how many rows have it |
 //! | `share` | of all rows |
 //! | `load` | what it holds for certain, in partitions: 1 is what each would hold if all held the same |
-//! | `ranges` | of time that it would be cut into; 1 if it would not be cut |
+//! | `ranges` | of time that it would be cut into; 1 if it would not be cut, as one with a NULL never is |
 //! | `top_ten_share` | what the ten largest keys hold together |
 //! | `strategy`, `reason` | how a join of the table with itself on `key` and `ts` would execute; NULL without `ts` |
 
@@ -21,14 +22,20 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::utils::quote_identifier;
+use datafusion::common::{DataFusionError, Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::planner::IdentNormalizer;
+use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::extension::memory_limit;
 use super::selection::choice;
@@ -121,30 +128,38 @@ impl TableProvider for SkewOfTable {
 impl SkewOfTable {
     async fn rows(&self, session: &dyn Session) -> Result<RecordBatch> {
         let input = self.input(session).await?;
-        let keys = self.keys(&input)?;
+        let config = session.config_options();
+        let keys = self.columns(&input, &self.key, config)?;
         let time = match &self.time {
-            Some(time) => self.column(&input, time)?,
+            Some(time) => match self.columns(&input, time, config)?.as_slice() {
+                [time] => Arc::clone(time),
+                _ => return plan_err!("asof_skew takes one as-of column, not {time}"),
+            },
             None => Arc::new(Literal::new(ScalarValue::Int64(Some(0)))),
         };
         let join = self_join(&input, &keys, time)?.with_memory_limit(memory_limit(session));
-        let config = session.config_options();
         let options = AsOfOptions::of(config);
         let limits = limits(config, &options);
         let inputs = [&input, &input];
-        let skew = async |limits| match stated_skew(&join, inputs, limits)? {
-            Some(Stating::EachFile(skew)) => Ok(Some(skew)),
-            _ => sampled_skew(&join, inputs, limits, &options, session).await,
+        let skew = async |limits| {
+            let stated = stated_skew(&join, inputs, limits)?;
+            if matches!(stated, Some(Stating::EachFile(_))) {
+                return Ok(stated.map(Stating::skew));
+            }
+            let sampled = sampled_skew(&join, inputs, limits, &options, session).await?;
+            Ok::<_, DataFusionError>(sampled.or_else(|| stated.map(Stating::skew)))
         };
         let every_key = SkewLimits {
             cut_from: 0.0,
             ..limits
         };
         let Some(every_key) = skew(every_key).await? else {
-            return plan_err!(
-                "asof_skew cannot look at {}: it has to be computed first, or \
-                 asof.skew_sample_rows is 0",
-                self.table
-            );
+            let why = match options.skew_sample_rows {
+                0 => "asof.skew_sample_rows is 0, and statistics do not tell its keys",
+                _ if input.boundedness().is_unbounded() => "it has no end",
+                _ => "it has to be computed first",
+            };
+            return plan_err!("asof_skew cannot look at {}: {why}", self.table);
         };
         let choice = match &self.time {
             Some(_) => {
@@ -161,29 +176,42 @@ impl SkewOfTable {
         let Some(state) = state else {
             return plan_err!("asof_skew looks tables up in DataFusion's own session only");
         };
-        let reference = TableReference::parse_str(&self.table);
-        let schema = state.schema_for_ref(reference.clone())?;
-        match schema.table(reference.table()).await? {
-            Some(table) => table.scan(session, None, &[], None).await,
-            None => plan_err!("asof_skew finds no table {}", self.table),
-        }
-    }
-
-    /// The columns of the key: one, though there be commas in its name, or several.
-    fn keys(&self, input: &Arc<dyn ExecutionPlan>) -> Result<Vec<PhysicalExprRef>> {
-        match input.schema().column_with_name(&self.key) {
-            Some(_) => Ok(vec![self.column(input, &self.key)?]),
-            None => {
-                let names = self.key.split(',').map(str::trim);
-                names.map(|name| self.column(input, name)).collect()
+        // As a name, or as it is: that of a file.
+        let as_name = TableReference::parse_str(&self.table);
+        for reference in [as_name, TableReference::bare(self.table.as_str())] {
+            if let Ok(schema) = state.schema_for_ref(reference.clone())
+                && let Some(table) = schema.table(reference.table()).await?
+            {
+                return table.scan(session, None, &[], None).await;
             }
         }
+        plan_err!("asof_skew finds no table {}", self.table)
     }
 
-    fn column(&self, input: &Arc<dyn ExecutionPlan>, name: &str) -> Result<PhysicalExprRef> {
-        let column = Column::new_with_schema(name, &input.schema());
-        let missing = |_| plan_datafusion_err!("table {} has no column {name}", self.table);
-        Ok(Arc::new(column.map_err(missing)?))
+    /// The columns that a text names.
+    fn columns(
+        &self,
+        input: &Arc<dyn ExecutionPlan>,
+        text: &str,
+        config: &ConfigOptions,
+    ) -> Result<Vec<PhysicalExprRef>> {
+        let schema = input.schema();
+        let column = |name: String| match schema.index_of(&name) {
+            Ok(index) => Ok(Arc::new(Column::new(&name, index)) as PhysicalExprRef),
+            Err(_) => {
+                let columns = schema.fields().iter();
+                let columns: Vec<_> = columns
+                    .map(|field| quote_identifier(field.name()))
+                    .collect();
+                plan_err!(
+                    "table {} has no column {}; its columns are {}",
+                    self.table,
+                    quote_identifier(&name),
+                    columns.join(", ")
+                )
+            }
+        };
+        identifiers(text, config)?.into_iter().map(column).collect()
     }
 
     fn describe(
@@ -221,6 +249,28 @@ impl SkewOfTable {
     }
 }
 
+/// Names with commas between them, as DataFusion reads them in a query.
+fn identifiers(text: &str, config: &ConfigOptions) -> Result<Vec<String>> {
+    let options = &config.sql_parser;
+    let no_names = |_| {
+        plan_datafusion_err!(
+            "asof_skew takes names of columns as SQL has them, with commas between them, not {text}"
+        )
+    };
+    let dialect = dialect_from_str(options.dialect);
+    let dialect = dialect.unwrap_or_else(|| Box::new(GenericDialect));
+    let parser = Parser::new(dialect.as_ref()).try_with_sql(text);
+    let mut parser = parser.map_err(no_names)?;
+    let names = parser.parse_comma_separated(Parser::parse_identifier);
+    let names = names.map_err(no_names)?;
+    parser.expect_token(&Token::EOF).map_err(no_names)?;
+    let normalizer = IdentNormalizer::new(options.enable_ident_normalization);
+    Ok(names
+        .into_iter()
+        .map(|name| normalizer.normalize(name))
+        .collect())
+}
+
 /// Keys, given column by column, as texts; a single NULL stays one.
 fn shown(keys: &[ArrayRef], rows: usize) -> Result<StringArray> {
     let options = FormatOptions::default().with_null("NULL");
@@ -254,7 +304,7 @@ fn self_join(
     let key = |key: &PhysicalExprRef| AsOfKey {
         left: Arc::clone(key),
         right: Arc::clone(key),
-        null_equals_null: true,
+        null_equals_null: false,
     };
     spec.on = keys.iter().map(key).collect();
     let inputs = (Arc::clone(input), Arc::clone(input));

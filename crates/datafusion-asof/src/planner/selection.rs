@@ -135,6 +135,8 @@ struct Known {
 struct KnownSkew {
     /// What one key holds at most, in partitions.
     load: f64,
+    /// The same of a salted join.
+    rest: f64,
     can_be_cut: bool,
     shown: String,
 }
@@ -158,6 +160,7 @@ impl Known {
             hinders_salt: join.hinders_salt(),
             skew: join.skew().map(|skew| KnownSkew {
                 load: skew.load,
+                rest: skew.rest,
                 can_be_cut: skew.can_be_cut(),
                 shown: skew.to_string(),
             }),
@@ -349,18 +352,28 @@ fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
     }
 }
 
+/// A join is salted if what is then one partition's is no more than this of what was.
+const WORTH_A_SALT: f64 = 0.75;
+
 /// For sides that are both too large to be held by one.
 fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     match &known.skew {
         Some(skew) => {
             // One key cannot hold more than all partitions: of few, halfway there is much.
             let halfway = (1.0 + known.partitions as f64) / 2.0;
-            let is_skewed = skew.can_be_cut && skew.load >= known.skew_threshold.min(halfway);
-            let strategy = match is_skewed && known.hinders_salt().is_none() {
-                true => AsOfStrategy::TimeSalted,
-                false => AsOfStrategy::SortMerge,
-            };
-            (strategy, format!("{reason}; {}", skew.shown))
+            let is_skewed = skew.load >= known.skew_threshold.min(halfway);
+            let reason = format!("{reason}; {}", skew.shown);
+            if !is_skewed || known.hinders_salt().is_some() {
+                return (AsOfStrategy::SortMerge, reason);
+            }
+            match skew.can_be_cut && skew.rest <= WORTH_A_SALT * skew.load {
+                true => (AsOfStrategy::TimeSalted, reason),
+                // Times are too few, or most rows have none.
+                false => {
+                    let rest = format!("{:.1} of them would stay together", skew.rest);
+                    (AsOfStrategy::SortMerge, format!("{reason}, {rest}"))
+                }
+            }
         }
         None => (AsOfStrategy::SortMerge, reason),
     }

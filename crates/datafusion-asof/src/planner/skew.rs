@@ -70,7 +70,7 @@ pub(super) enum Stating {
 }
 
 impl Stating {
-    fn skew(self) -> Arc<Skew> {
+    pub(super) fn skew(self) -> Arc<Skew> {
         match self {
             Self::EachFile(skew) | Self::AllTogether(skew) => skew,
         }

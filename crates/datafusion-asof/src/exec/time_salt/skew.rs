@@ -17,10 +17,13 @@ pub(crate) struct Skew {
     /// The load of the key that holds most: 1 is what each partition would hold if all held
     /// the same.
     pub load: f64,
+    /// What would be the greatest load of what salting keeps together.
+    pub rest: f64,
     pub source: String,
     /// Of both sides.
     pub rows: f64,
-    /// The keys that hold much, column by column, the most loaded first.
+    /// The keys that hold much, column by column, the most loaded first. One with a NULL that equals
+    /// nothing is a key here, because all its rows are in one partition if they are not salted.
     pub keys: Vec<ArrayRef>,
     /// By key.
     pub held: Vec<HeldByKey>,
@@ -34,25 +37,35 @@ pub(crate) struct HeldByKey {
     pub share: f64,
     /// For certain, in partitions.
     pub load: f64,
+    /// What of the load stays together.
+    pub rest: f64,
+    /// Whether it has a NULL that equals nothing.
+    pub is_null: bool,
     /// Of time, into which it is to be cut.
     pub ranges: usize,
 }
 
 impl Skew {
-    /// Whether there is anything to be cut.
+    /// Whether there is anything to be spread.
     pub(crate) fn can_be_cut(&self) -> bool {
-        self.plan.cut.ranges() > self.plan.hot_keys
+        // They are sums of the same floats in another order.
+        const NEARLY: f64 = 1.0 - 1e-9;
+        let mut held = self.held.iter();
+        held.any(|key| key.rest < NEARLY * key.load) || self.plan.cut.ranges() > self.plan.hot_keys
     }
 }
 
 impl Display for Skew {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, source, .. } = self;
-        match load {
-            load if *load > 0.0 && self.keys.is_empty() => {
+        match self.held.first() {
+            Some(_) if *load > 0.0 && self.keys.is_empty() => {
                 write!(f, "without a key all is one partition's by {source}")
             }
-            load if *load > 0.0 => write!(f, "one key holds {load:.1} partitions by {source}"),
+            Some(key) if *load > 0.0 && key.is_null => {
+                write!(f, "NULL keys hold {load:.1} partitions by {source}")
+            }
+            Some(_) if *load > 0.0 => write!(f, "one key holds {load:.1} partitions by {source}"),
             _ => write!(f, "no key holds much by {source}"),
         }
     }
@@ -83,27 +96,30 @@ impl AsOfJoinExec {
             ranges: limits.ranges,
         };
         let loaded = loaded_keys(&spec, sides)?;
-        let keys = (0..matching.key_types.len()).map(|column| {
-            let columns = sides.map(|side| &side.keys[column]);
-            keys_of(&loaded, columns)
-        });
-        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let values = |keys: &[&LoadedKey]| -> Result<Vec<ArrayRef>> {
+            let column = |column: usize| keys_of(keys, sides.map(|side| &side.keys[column]));
+            (0..matching.key_types.len()).map(column).collect()
+        };
         let held = loaded.iter().map(|key| HeldByKey {
             share: key.share,
             load: key.load,
+            rest: key.rest,
+            is_null: key.is_null,
             ranges: key.ranges,
         });
+        let cut: Vec<&LoadedKey> = loaded.iter().filter(|key| !key.is_null).collect();
         Ok(Skew {
             load: loaded.first().map_or(0.0, |key| key.load),
+            rest: loaded.iter().map(|key| key.rest).fold(0.0, f64::max),
             held: held.collect(),
             rows: sides.iter().map(|side| side.stands_for).sum(),
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,
-                keys.clone(),
-                loaded.into_iter().map(|key| key.cuts).collect(),
+                values(&cut)?,
+                cut.iter().map(|key| key.cuts.clone()).collect(),
                 limits.partitions,
             )?),
-            keys,
+            keys: values(&loaded.iter().collect::<Vec<_>>())?,
             source,
         })
     }
@@ -121,7 +137,7 @@ impl AsOfJoinExec {
 }
 
 /// One column of the keys.
-fn keys_of(loaded: &[LoadedKey], [left, right]: [&ArrayRef; 2]) -> Result<ArrayRef> {
+fn keys_of(loaded: &[&LoadedKey], [left, right]: [&ArrayRef; 2]) -> Result<ArrayRef> {
     let columns: [&dyn Array; 2] = [left, right];
     let rows = loaded.iter().map(|key| {
         let (is_right, row) = key.example;

@@ -54,8 +54,8 @@ fn the_load_is_the_share_of_both_sides() {
     let loads: Vec<_> = loaded.iter().map(|key| (key.example, key.load)).collect();
     assert_eq!(
         loads,
-        [((false, 3), 1.75), ((false, 0), 0.75)],
-        "of 400 rows B has 25 and 150, A has 75, and NULL is no key"
+        [((false, 3), 1.75), ((true, 1), 1.5), ((false, 0), 0.75)],
+        "of 400 rows B has 25 and 150, NULL has 150, and A has 75"
     );
 }
 
@@ -80,14 +80,14 @@ fn a_key_is_judged_without_the_block_that_has_most_of_it() {
     let sample = sampled(&by_key, &[2, 2, 2, 2, 2]);
     assert_eq!(
         loads(&sample),
-        [1.0, 0.0, 0.0, 0.0],
-        "C has one block of four"
+        [0.0; 4],
+        "C has one block of four, which could be chance"
     );
     let mixed = ["A", "B", "A", "B", "A", "B", "A", "B", "A", "B"];
     assert_eq!(loads(&sampled(&mixed, &[2, 2, 2, 2, 2])), [2.0, 2.0]);
     let met_once = ["A", "A", "A", "A", "A", "A", "A", "A", "B", "C"];
     let of_one_block = loads(&sampled(&met_once, &[10]));
-    assert_eq!(of_one_block, [3.11, 0.0, 0.0], "row by row");
+    assert_eq!(of_one_block, [2.64, 0.0, 0.0], "row by row");
     let sure = SampledSide {
         is_whole: true,
         ..sampled(&met_once, &[10])
@@ -95,6 +95,40 @@ fn a_key_is_judged_without_the_block_that_has_most_of_it() {
     assert_eq!(loads(&sure), [3.2, 0.4, 0.4]);
     let share = |sample: &SampledSide| loaded([sample, &empty()], 0.0, None)[0].share;
     assert_eq!(share(&sample), 0.4, "as the sample has it");
+}
+
+#[test]
+fn a_key_is_hot_for_certain() {
+    // In 64 blocks of four rows "A" has so many rows of each; all others are of keys of their own.
+    let load = |of_block: &dyn Fn(usize) -> usize| {
+        let rows = 256;
+        let has_it = |row: usize| row % 4 < of_block(row / 4);
+        let keys = (0..rows).map(|row| match has_it(row) {
+            true => "A".to_owned(),
+            false => row.to_string(),
+        });
+        let sample = SampledSide {
+            keys: vec![Arc::new(StringArray::from_iter_values(keys))],
+            time: Arc::new(Int64Array::from(vec![1; rows])),
+            blocks: vec![4; rows / 4],
+            stands_for: 1000.0,
+            is_whole: false,
+            greatest: None,
+        };
+        let loaded = loaded([&sample, &empty()], 0.0, None);
+        let most = loaded.iter().map(|key| key.load).fold(0.0, f64::max);
+        (100.0 * most).round() / 100.0
+    };
+    assert_eq!(load(&|_| 2), 2.0, "half of each block");
+    assert_eq!(load(&|block| 1 + 2 * (block % 2)), 1.72, "more or less");
+    assert_eq!(
+        load(&|block| 4 * usize::from(block < 16)),
+        0.89,
+        "in one go"
+    );
+    let now_and_then = |every: usize| move |block: usize| 4 * usize::from(block % every == 0);
+    assert_eq!(load(&now_and_then(16)), 0.04, "four times, by chance");
+    assert_eq!(load(&now_and_then(2)), 1.44, "every other time");
 }
 
 #[test]
@@ -138,6 +172,98 @@ fn one_time_is_one_range() {
     );
     let left = side(&[Some("A"); 3], &[None; 3], 3.0);
     assert_eq!(loaded([&left, &empty()], 0.0, Some(8))[0].cuts, []);
+}
+
+#[test]
+fn what_stays_together_is_the_heaviest_range() {
+    let rest = |times: Vec<Option<i64>>, ranges| {
+        let left = side(&vec![Some("A"); times.len()], &times, times.len() as f64);
+        let loaded = loaded([&left, &empty()], 0.0, Some(ranges));
+        (loaded[0].load, loaded[0].rest)
+    };
+    let even = || (0..8).map(Some).collect::<Vec<_>>();
+    assert_eq!(rest(even(), 4), (4.0, 1.0));
+    assert_eq!(rest(even(), 1), (4.0, 4.0));
+    assert_eq!(rest(vec![Some(7); 8], 4), (4.0, 4.0), "of one time");
+    let some = [5, 5, 5, 5, 5, 5, 8, 9].map(Some).to_vec();
+    assert_eq!(rest(some, 4), (4.0, 3.0), "six of eight at one time");
+    let mut without = vec![None; 8];
+    assert_eq!(rest(without.clone(), 4), (4.0, 4.0), "without a time");
+    without.extend(even());
+    assert_eq!(rest(without, 4), (4.0, 2.0), "half of them without one");
+    let right = side(&[Some("A"); 8], &[None; 8], 8.0);
+    let key = &loaded([&empty(), &right], 0.0, None)[0];
+    assert_eq!(
+        (key.load, key.rest),
+        (4.0, 0.0),
+        "right rows that are not sent"
+    );
+}
+
+#[test]
+fn null_keys_are_spread_by_the_times_of_the_left() {
+    let null = |times: Vec<Option<i64>>, stands_for: f64| {
+        side(&vec![None; times.len()], &times, stands_for)
+    };
+    let distinct = || (0..8).map(Some).collect::<Vec<_>>();
+    let other = || side(&[Some("A")], &[Some(1)], 20.0);
+    let table = [
+        (null(distinct(), 80.0), other(), 0.4),
+        (null(vec![Some(1); 8], 80.0), other(), 3.2),
+        (null(vec![None; 8], 80.0), other(), 3.2),
+        (other(), null(distinct(), 80.0), 0.0),
+        (null(distinct(), 40.0), null(vec![Some(1); 4], 60.0), 0.2),
+    ];
+    for (left, right, rest) in table {
+        let loaded = loaded([&left, &right], 1.0, None);
+        let key = &loaded[0];
+        let of_right = key.example.0;
+        assert_eq!((loaded.len(), key.is_null, key.ranges), (1, true, 1));
+        assert!(
+            key.cuts.is_empty() && (key.rest - rest).abs() < 1e-9,
+            "{key:?}"
+        );
+        assert_eq!(of_right, left.keys[0].is_valid(0));
+    }
+}
+
+#[test]
+fn null_keys_meet_as_an_exchange_has_them() {
+    let columns: [ArrayRef; 2] = [
+        Arc::new(StringArray::from(vec![None, None, None, Some("A")])),
+        Arc::new(Int64Array::from(vec![Some(1), Some(1), Some(2), None])),
+    ];
+    let side = SampledSide {
+        keys: columns.to_vec(),
+        ..side(&[None; 4], &[1, 2, 3, 4].map(Some), 4.0)
+    };
+    let key_type = |data_type, null_equals_null| KeyType {
+        data_type,
+        null_equals_null,
+    };
+    let spec = SkewSpec {
+        domain: &TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one type"),
+        key_types: &[
+            key_type(DataType::Utf8, false),
+            key_type(DataType::Int64, true),
+        ],
+        partitions: 4,
+        cut_from: 0.0,
+        ranges: None,
+    };
+    let no_rows = SampledSide {
+        keys: columns.iter().map(|column| column.slice(0, 0)).collect(),
+        ..empty()
+    };
+    let loaded = loaded_keys(&spec, [&side, &no_rows]).expect("samples of the types");
+    let found: Vec<_> = (loaded.iter())
+        .map(|key| (key.example.1, key.load, key.is_null))
+        .collect();
+    assert_eq!(
+        found,
+        [(0, 2.0, true), (2, 1.0, true), (3, 1.0, false)],
+        "NULL and 1 twice, NULL and 2, and A with a NULL that equals NULL"
+    );
 }
 
 #[test]

@@ -351,6 +351,101 @@ fn an_endless_side_is_not_indexed() {
     }
 }
 
+/// Neither side fits, and of the keys so much is known.
+fn skewed(load: f64, rest: f64) -> Known {
+    Known {
+        threshold: Some(1),
+        partitions: 16,
+        skew: Some(KnownSkew {
+            load,
+            rest,
+            can_be_cut: rest < load,
+            shown: format!("one key holds {load:.1}"),
+        }),
+        ..known()
+    }
+}
+
+#[test]
+fn what_is_skewed_is_salted_if_that_helps() {
+    use AsOfStrategy::{SortMerge, TimeSalted};
+    let few_partitions = |partitions, load| Known {
+        partitions,
+        ..skewed(load, 0.2)
+    };
+    let hindered = Known {
+        hinders_salt: Some("it is hindered"),
+        ..skewed(8.0, 0.5)
+    };
+    let not_skewed = Known {
+        skew: None,
+        ..skewed(0.0, 0.0)
+    };
+    let table = [
+        (not_skewed, SortMerge, ""),
+        (skewed(0.0, 0.0), SortMerge, "; one key holds 0.0"),
+        (skewed(1.9, 0.2), SortMerge, "; one key holds 1.9"),
+        (skewed(2.0, 0.2), TimeSalted, "; one key holds 2.0"),
+        (skewed(8.0, 6.0), TimeSalted, "; one key holds 8.0"),
+        (
+            skewed(8.0, 6.1),
+            SortMerge,
+            "; one key holds 8.0, 6.1 of them would stay together",
+        ),
+        (
+            skewed(8.0, 8.0),
+            SortMerge,
+            "; one key holds 8.0, 8.0 of them would stay together",
+        ),
+        (few_partitions(2, 1.4), SortMerge, "; one key holds 1.4"),
+        (few_partitions(2, 1.5), TimeSalted, "; one key holds 1.5"),
+        (hindered, SortMerge, "; one key holds 8.0"),
+    ];
+    for (known, expected, of_skew) in table {
+        let (strategy, reason) = select(&known);
+        let too_large = "right side indexed about 1.0 MB, above asof.broadcast_threshold = 1 B";
+        assert_eq!(
+            (strategy, reason),
+            (expected, format!("{too_large}{of_skew}")),
+            "{known:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_salted_is_not_even_if_asked_for() {
+    use AsOfStrategy::{SortMerge, TimeSalted};
+    let asked = |known: Known| Known {
+        strategy: StrategyOption::TimeSalted,
+        ..known
+    };
+    let table = [
+        (
+            asked(skewed(0.1, 0.05)),
+            TimeSalted,
+            "asof.strategy = time_salted; one key holds 0.1",
+        ),
+        (
+            asked(skewed(0.1, 0.1)),
+            SortMerge,
+            "asof.strategy = time_salted finds nothing to cut: one key holds 0.1",
+        ),
+        (
+            asked(known()),
+            SortMerge,
+            "asof.strategy = time_salted finds nothing known of keys and times",
+        ),
+        (
+            endless(asked(skewed(8.0, 0.5))),
+            SortMerge,
+            "not asof.strategy = time_salted: the right side has no end",
+        ),
+    ];
+    for (known, expected, reason) in table {
+        assert_eq!(select(&known), (expected, reason.to_owned()), "{known:?}");
+    }
+}
+
 #[test]
 fn what_partitions_hold_indexed() {
     let fits = |bytes, threshold, pool| {
