@@ -540,7 +540,7 @@ impl ExecutionPlan for AsOfJoinExec {
         let metrics = self.metrics.clone_inner();
         let is_partitioned = match self.strategy {
             AsOfStrategy::TimeSalted => true,
-            AsOfStrategy::SortMerge => !self.matching.spec.on.is_empty(),
+            AsOfStrategy::SortMerge => !self.is_one_partition(),
             AsOfStrategy::Broadcast | AsOfStrategy::BroadcastLeft => false,
         };
         Some(match is_partitioned {
