@@ -63,7 +63,7 @@ impl Feed {
             Some(in_order) => (in_order.input(), in_order.tasks()),
             None => (input, 1),
         };
-        let each = move |batch| preparation.prepare(batch);
+        let each = move |batch| preparation.prepare(&batch);
         Self::Ahead(InOrder::new(input, tasks, context, each))
     }
 
@@ -74,7 +74,7 @@ impl Feed {
             Self::Asked(input, preparation) => {
                 while let Some(batch) = input.next().await.transpose()? {
                     if batch.num_rows() > 0 {
-                        return preparation.prepare(batch).map(Some);
+                        return preparation.prepare(&batch).map(Some);
                     }
                 }
                 Ok(None)
@@ -102,11 +102,11 @@ pub(super) enum OfSide {
 }
 
 impl Preparation {
-    fn prepare(&self, batch: RecordBatch) -> Result<Ready> {
+    fn prepare(&self, batch: &RecordBatch) -> Result<Ready> {
         match &self.side {
             OfSide::Left(metrics) => {
                 let _timer = metrics.baseline.elapsed_compute().timer();
-                self.left(&batch)
+                self.left(batch)
             }
             OfSide::Right {
                 own_values,
@@ -114,7 +114,7 @@ impl Preparation {
             } => {
                 let _timer = metrics.build_time.timer();
                 metrics.right_rows.add(batch.num_rows());
-                self.right(&batch, own_values)
+                self.right(batch, own_values)
             }
         }
     }
