@@ -121,26 +121,25 @@ impl KnownCodes {
 /// Ordinals of keys that are cheap to compare: a key equal to the one before is not found
 /// again.
 fn by_run<K: Copy + PartialEq>(
-    keys: impl Iterator<Item = K>,
+    keys: impl ExactSizeIterator<Item = K>,
     nulls: Option<&NullBuffer>,
     mut find: impl FnMut(usize, K) -> Result<u32>,
 ) -> Result<Vec<u32>> {
+    let mut ordinals = Vec::with_capacity(keys.len());
     let mut last = None;
-    keys.enumerate()
-        .map(|(row, key)| {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                return Ok(NULL_KEY);
-            }
-            match last {
-                Some((same, ordinal)) if same == key => Ok(ordinal),
-                _ => {
-                    let ordinal = find(row, key)?;
-                    last = Some((key, ordinal));
-                    Ok(ordinal)
-                }
-            }
-        })
-        .collect()
+    for (row, key) in keys.enumerate() {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            ordinals.push(NULL_KEY);
+            continue;
+        }
+        let ordinal = match last {
+            Some((same, ordinal)) if same == key => ordinal,
+            _ => find(row, key)?,
+        };
+        last = Some((key, ordinal));
+        ordinals.push(ordinal);
+    }
+    Ok(ordinals)
 }
 
 fn words(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {

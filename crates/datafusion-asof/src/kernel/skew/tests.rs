@@ -126,7 +126,8 @@ fn a_key_is_hot_for_certain() {
         0.89,
         "in one go"
     );
-    let now_and_then = |every: usize| move |block: usize| 4 * usize::from(block % every == 0);
+    let now_and_then =
+        |every: usize| move |block: usize| 4 * usize::from(block.is_multiple_of(every));
     assert_eq!(load(&now_and_then(16)), 0.04, "four times, by chance");
     assert_eq!(load(&now_and_then(2)), 1.44, "every other time");
 }
