@@ -51,6 +51,7 @@ mod row_place;
 mod shared_build;
 mod sort_merge;
 mod strategy;
+mod table_in_order;
 mod time_order;
 mod time_salt;
 

@@ -196,10 +196,16 @@ fn whole_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&DataSourceExec, &FileSc
 
 /// The scan with its files cut as they are to stay.
 fn with_files(scan: &DataSourceExec, files: FileScanConfig) -> Arc<dyn ExecutionPlan> {
-    let source = PinnedSource {
-        source: Arc::new(files),
-        is_cut: true,
-    };
+    with_source(scan, Arc::new(files))
+}
+
+/// The scan of a source that is cut as it is to stay.
+pub(super) fn with_source(
+    scan: &DataSourceExec,
+    source: Arc<dyn DataSource>,
+) -> Arc<dyn ExecutionPlan> {
+    let is_cut = true;
+    let source = PinnedSource { source, is_cut };
     Arc::new(scan.clone().with_data_source(Arc::new(source)))
 }
 

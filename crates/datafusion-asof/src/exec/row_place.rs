@@ -49,6 +49,7 @@ use futures::StreamExt;
 
 use super::filter_names::hand_on;
 use super::pinned_source::{self, file_scan, memory_scan, pinned, place_of};
+use super::table_in_order;
 
 const PLACE: &str = "__asof_place";
 const ROW_BITS: u32 = 40;
@@ -117,12 +118,17 @@ pub(super) fn evenly_cut(
     with_scans_cut(plan, hands_one_on, cut)
 }
 
-/// The plan with the files of its scan in one partition; as it is if it has no scan of files that
-/// partitions are handed on from.
+/// The plan with the files of its scan, or the batches of a table in memory, in one partition; as it is
+/// if it has no such scan that partitions are handed on from.
 pub(super) fn in_one_partition(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    with_scans_cut(plan, hands_one_on, |scan| {
-        Ok(pinned_source::in_one_partition(scan))
-    })
+    with_scans_cut(
+        plan,
+        hands_one_on,
+        |scan| match pinned_source::in_one_partition(scan) {
+            None => table_in_order::in_one_partition(scan),
+            files => Ok(files),
+        },
+    )
 }
 
 /// The plan, of one partition, with its scan cut into many that follow each other; as it is where that
@@ -131,7 +137,10 @@ pub(super) fn cut_into_sequence(
     plan: Arc<dyn ExecutionPlan>,
     config: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let cut = |scan: &_| pinned_source::cut_into_sequence(scan, config);
+    let cut = |scan: &_| match pinned_source::cut_into_sequence(scan, config)? {
+        None => table_in_order::cut_into_sequence(scan, config),
+        files => Ok(files),
+    };
     with_scans_cut(plan, hands_one_on, cut)
 }
 

@@ -6,7 +6,7 @@
 //! * [`balance`]: what time-salted joins are for.
 //! * [`codec`]: plans as bytes, and bytes that are no plans.
 //! * [`frames`]: names and fill values of `join_asof`.
-//! * [`filters`] above a join, which the optimizer moves, and [`cuts`] of the files below one.
+//! * [`filters`] above a join, which the optimizer moves, [`cuts`] of the files below one, and tables that come [`in_order`].
 //! * [`parser_fuzz`]: texts that no one would write.
 //! * [`faults`], [`limits`] and [`cancel`]: what happens when inputs break their word, memory runs out or nobody reads on.
 //! * [`tidy`] holds the code to the invariants of ARCHITECTURE.md.
@@ -25,6 +25,7 @@ mod filters;
 mod frames;
 mod fuzz;
 mod generate;
+mod in_order;
 mod large_blocks;
 mod limits;
 mod oracle;
