@@ -17,6 +17,8 @@ use std::any::Any;
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
@@ -25,9 +27,11 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalExprRef,
+    PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
@@ -142,7 +146,7 @@ pub(super) fn evenly_cut(
 }
 
 /// A file scan with all its files in one partition, in the order of their places; nobody cuts it anew.
-/// The partition has the order that the files declare if their statistics say that they follow each
+/// The partition has the order that the files declare as far as their statistics say that they follow each
 /// other in it. `None` for other plans, and for scans of which not all rows are to be read.
 pub(super) fn in_one_partition(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let (scan, files) = whole_scan(plan)?;
@@ -150,9 +154,33 @@ pub(super) fn in_one_partition(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn 
     let mut all: Vec<PartitionedFile> = all.cloned().collect();
     all.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
     let files = FileScanConfigBuilder::from(files.clone())
+        .with_output_ordering(orders_over(files, &all))
         .with_file_groups(vec![FileGroup::new(all)])
         .with_output_partitioning(None);
     Some(with_files(scan, files.build()))
+}
+
+/// Of the orders that each file has what their statistics can tell of all of them together: NULL and NaN
+/// are in no least and greatest value, but have their place in an order.
+fn orders_over(scan: &FileScanConfig, all: &[PartitionedFile]) -> Vec<LexOrdering> {
+    let schema = scan.file_source.table_schema().table_schema();
+    let is_told = |by: &&PhysicalSortExpr| {
+        let Some(column) = by.expr.downcast_ref::<Column>() else {
+            return false;
+        };
+        let no_nulls = |file: &PartitionedFile| {
+            let statistics = file.statistics.as_ref();
+            let column = statistics.and_then(|s| s.column_statistics.get(column.index()));
+            column.is_some_and(|column| column.null_count == Precision::Exact(0))
+        };
+        let fields = schema.fields();
+        let is_float = |field: &FieldRef| field.data_type().is_floating();
+        fields.get(column.index()).is_some_and(|f| !is_float(f)) && all.iter().all(no_nulls)
+    };
+    let orders = scan.output_ordering.iter();
+    let told =
+        orders.filter_map(|order| LexOrdering::new(order.iter().take_while(is_told).cloned()));
+    told.collect()
 }
 
 /// Of a file scan of one partition the same files in many, each from where the one before it ends: as
