@@ -14,7 +14,8 @@ use crate::kernel::rows::RowId;
 /// So many full batches are kept without being looked through.
 const FEW_BATCHES: usize = 16;
 /// Where few rows are needed, so many times as many may be kept before they are looked through, up to
-/// [`MANY_BATCHES`]; else [`LESS_IN_VAIN`] times as many.
+/// [`MANY_BATCHES`]; else [`LESS_IN_VAIN`] times as many. Batches of few rows are counted by themselves:
+/// each may hold buffers of a large one.
 const IN_VAIN: usize = 32;
 const LESS_IN_VAIN: usize = 4;
 const MANY_BATCHES: usize = 64;
@@ -27,6 +28,7 @@ pub(super) struct Kept {
     rows: usize,
     next_number: u32,
     look_through_at: usize,
+    look_through_at_batches: usize,
     batch_size: usize,
 }
 
@@ -39,6 +41,7 @@ impl Kept {
             rows: 0,
             next_number: 0,
             look_through_at: FEW_BATCHES * batch_size,
+            look_through_at_batches: MANY_BATCHES,
             batch_size,
         }
     }
@@ -60,7 +63,7 @@ impl Kept {
 
     /// Whether there may be much that is not needed any more.
     pub(super) fn are_many(&self) -> bool {
-        self.rows >= self.look_through_at
+        self.rows >= self.look_through_at || self.batches.len() >= self.look_through_at_batches
     }
 
     /// How many rows are kept.
@@ -70,7 +73,8 @@ impl Kept {
 
     /// Whether, with so many rows needed, they are few of those that are kept.
     pub(super) fn are_in_vain(&self, needed: usize) -> bool {
-        self.rows > 2 * needed && self.rows >= FEW_BATCHES * self.batch_size
+        let few = self.rows < FEW_BATCHES * self.batch_size && self.batches.len() < MANY_BATCHES;
+        self.rows > 2 * needed && !few
     }
 
     /// Says that so many rows are needed of those that are kept now.
@@ -79,6 +83,7 @@ impl Kept {
         let few = FEW_BATCHES * self.batch_size;
         let more = many.max(LESS_IN_VAIN * needed).max(few);
         self.look_through_at = more.max(self.rows + self.rows / 2);
+        self.look_through_at_batches = MANY_BATCHES.max(LESS_IN_VAIN * self.batches.len());
     }
 
     pub(super) fn retain(&mut self, used: &HashSet<u32>) {
