@@ -92,7 +92,7 @@ mod skew;
 pub(crate) use self::plan::SaltParts;
 pub(super) use self::plan::SaltPlan;
 pub use self::plan::{HotKey, TimeSalt};
-pub(crate) use self::skew::{Skew, SkewLimits};
+pub(crate) use self::skew::{NEARLY, Skew, SkewLimits, shown_load};
 pub(crate) use crate::kernel::skew::SampledSide;
 
 const SALT: &str = "__asof_salt";

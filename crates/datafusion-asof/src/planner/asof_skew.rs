@@ -7,7 +7,7 @@
 //! | column | |
 //! |---|---|
 //! | `key` | its values with commas between them |
-//! | `rows` | about how many rows have it |
+//! | `rows` | about how many rows have it; of text files (CSV, JSON) by their size |
 //! | `share` | of all rows |
 //! | `load` | what it holds for certain, in partitions: 1 is what each would hold if all held the same |
 //! | `ranges` | of time that it would be cut into; 1 if it would not be cut, as one with a NULL never is |
@@ -23,7 +23,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::utils::quote_identifier;
-use datafusion::common::{DataFusionError, Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::SessionState;
@@ -39,7 +39,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::extension::memory_limit;
 use super::selection::choice;
-use super::skew::{Stating, limits, sampled_skew, stated_skew};
+use super::skew::{limits, skew};
 use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, AsOfStrategy, Skew, SkewLimits};
 use crate::spec::{AsOfJoinType, AsOfKey, AsOfSpec, MatchCondition, MatchOp};
@@ -141,14 +141,7 @@ impl SkewOfTable {
         let options = AsOfOptions::of(config);
         let limits = limits(config, &options);
         let inputs = [&input, &input];
-        let skew = async |limits| {
-            let stated = stated_skew(&join, inputs, limits)?;
-            if matches!(stated, Some(Stating::EachFile(_))) {
-                return Ok(stated.map(Stating::skew));
-            }
-            let sampled = sampled_skew(&join, inputs, limits, &options, session).await?;
-            Ok::<_, DataFusionError>(sampled.or_else(|| stated.map(Stating::skew)))
-        };
+        let skew = |limits| skew(&join, inputs, limits, &options, session);
         let every_key = SkewLimits {
             cut_from: 0.0,
             ..limits
@@ -185,7 +178,7 @@ impl SkewOfTable {
                 return table.scan(session, None, &[], None).await;
             }
         }
-        plan_err!("asof_skew finds no table {}", self.table)
+        plan_err!("asof_skew finds no table '{}'", self.table)
     }
 
     /// The columns that a text names.
@@ -254,7 +247,7 @@ fn identifiers(text: &str, config: &ConfigOptions) -> Result<Vec<String>> {
     let options = &config.sql_parser;
     let no_names = |_| {
         plan_datafusion_err!(
-            "asof_skew takes names of columns as SQL has them, with commas between them, not {text}"
+            "asof_skew takes names of columns as SQL has them, with commas between them, not '{text}'"
         )
     };
     let dialect = dialect_from_str(options.dialect);

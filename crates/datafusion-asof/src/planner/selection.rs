@@ -16,7 +16,7 @@ use datafusion::physical_plan::{
 };
 
 use crate::config::{AsOfOptions, StrategyOption};
-use crate::exec::{AsOfJoinExec, AsOfStrategy, file_scan};
+use crate::exec::{AsOfJoinExec, AsOfStrategy, NEARLY, file_scan, shown_load};
 
 /// The physical rule that chooses how each as-of join executes, by `asof.strategy` or from
 /// the statistics and the order of its sides and the memory there is. `EXPLAIN` shows the choice with
@@ -315,23 +315,37 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
         StrategyOption::TimeSalted => return salted_if_possible(known),
         StrategyOption::Auto => {}
     }
+    let (strategy, reason) = match by_size(known) {
+        Some(chosen) => chosen,
+        None => return salted_if_skewed(known, too_large(known, limit(known))),
+    };
+    // What was looked at is shown, though it turned out not to matter.
+    match &known.skew {
+        Some(skew) => (strategy, format!("{reason}; {}", skew.shown)),
+        None => (strategy, reason),
+    }
+}
+
+/// What is chosen where a side fits to be indexed, or both are to be merged as they come.
+fn by_size(known: &Known) -> Option<(AsOfStrategy, String)> {
+    use AsOfStrategy::{Broadcast, BroadcastLeft, SortMerge};
     let limit = limit(known);
     let left = known.left_fits(limit.as_ref());
     let right = fit(known.right, limit.as_ref());
     let left_is_small = left.is_some() && known.left.is_small_beside(known.right);
     let right_is_small = right.is_some() && known.right.is_small_beside(known.left);
     if known.streams && !left_is_small && !right_is_small {
-        return (SortMerge, IN_ORDER.into());
+        return Some((SortMerge, IN_ORDER.into()));
     }
-    match (left, right) {
+    Some(match (left, right) {
         (Some(left), None) => (BroadcastLeft, format!("left side {left}")),
         (Some(left), Some(_)) if left_is_cheaper(known) => (
             BroadcastLeft,
             format!("left side {left}, cheaper than the right"),
         ),
         (_, Some(right)) => (Broadcast, format!("right side {right}")),
-        (None, None) => salted_if_skewed(known, too_large(known, limit)),
-    }
+        (None, None) => return None,
+    })
 }
 
 fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
@@ -355,13 +369,17 @@ fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
 /// A join is salted if what is then one partition's is no more than this of what was.
 const WORTH_A_SALT: f64 = 0.75;
 
+/// What makes a join skewed under `asof.skew_threshold`.
+pub(super) fn much(threshold: f64, partitions: usize) -> f64 {
+    // One key cannot hold more than all partitions: of few, halfway there is much.
+    threshold.min((1.0 + partitions as f64) / 2.0)
+}
+
 /// For sides that are both too large to be held by one.
 fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     match &known.skew {
         Some(skew) => {
-            // One key cannot hold more than all partitions: of few, halfway there is much.
-            let halfway = (1.0 + known.partitions as f64) / 2.0;
-            let is_skewed = skew.load >= known.skew_threshold.min(halfway);
+            let is_skewed = skew.load >= NEARLY * much(known.skew_threshold, known.partitions);
             let reason = format!("{reason}; {}", skew.shown);
             if !is_skewed || known.hinders_salt().is_some() {
                 return (AsOfStrategy::SortMerge, reason);
@@ -370,7 +388,8 @@ fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
                 true => (AsOfStrategy::TimeSalted, reason),
                 // Times are too few, or most rows have none.
                 false => {
-                    let rest = format!("{:.1} of them would stay together", skew.rest);
+                    let rest = shown_load(skew.rest);
+                    let rest = format!("{rest} of them would stay together");
                     (AsOfStrategy::SortMerge, format!("{reason}, {rest}"))
                 }
             }

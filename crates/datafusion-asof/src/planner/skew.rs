@@ -1,8 +1,9 @@
 //! What is known of a join's skew, found out where it matters.
 //!
 //! A sample costs a little, so it is taken only where a time-salted join comes into question:
-//! where it is asked for, or where neither side can be broadcast. Statistics come first where they
-//! tell the key of each of several files, as of Hive partitions; without a sample they tell whether
+//! where it is asked for, or where neither side can be broadcast. Where statistics
+//! tell the key of each of several files, as of Hive partitions, they know better than a sample how much
+//! each key holds, and the sample tells its times. Without a sample statistics tell whether
 //! one key is all there is, and from when to when.
 
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
+use datafusion::scalar::ScalarValue;
 use futures::future::try_join;
 
 use super::sample::{Sample, sample};
-use super::selection::{comes_into_question, shown_bytes};
+use super::selection::{comes_into_question, much, shown_bytes};
 use super::stated::{Stated, stated};
 use crate::config::AsOfOptions;
 use crate::exec::{AsOfJoinExec, SampledSide, Skew, SkewLimits};
@@ -41,72 +43,98 @@ pub(super) async fn known_skew(
         return Ok(None);
     }
     let limits = limits(config, &options);
-    // A guess at skew is nothing to fail for.
-    let stated = stated_skew(join, inputs, limits).unwrap_or(None);
-    if let Some(Stating::EachFile(skew)) = stated {
-        return Ok(Some(skew));
-    }
-    // What is wrong with an input will be found when the query runs, if it does.
-    let sampled = sampled_skew(join, inputs, limits, &options, session).await;
-    Ok(sampled
-        .unwrap_or(None)
-        .or_else(|| stated.map(Stating::skew)))
+    // What is wrong with an input will be found when the query runs, if it does; and a guess at skew is
+    // nothing to fail for.
+    let skew = skew(join, inputs, limits, &options, session).await;
+    Ok(skew.unwrap_or(None))
 }
 
-/// What is cut under the options of a session.
-pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimits {
-    SkewLimits {
-        partitions: config.execution.target_partitions,
-        cut_from: options.skew_threshold * CUT_FROM,
-        ranges: options.salt_ranges,
-    }
-}
-
-/// The skew that statistics state, and of what.
-pub(super) enum Stating {
-    /// Of each of several files, so that no sample would know better how much a key holds.
-    EachFile(Arc<Skew>),
-    AllTogether(Arc<Skew>),
-}
-
-impl Stating {
-    pub(super) fn skew(self) -> Arc<Skew> {
-        match self {
-            Self::EachFile(skew) | Self::AllTogether(skew) => skew,
-        }
-    }
-}
-
-/// The skew that the statistics of the inputs state, if they say enough of one of them.
-pub(super) fn stated_skew(
-    join: &AsOfJoinExec,
-    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
-    limits: SkewLimits,
-) -> Result<Option<Stating>> {
-    let [of_left, of_right] = expressions(join.spec());
-    let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
-    let says_enough = |stated: &Stated| !stated.side.time.is_empty();
-    if !sides.iter().any(says_enough) {
-        return Ok(None);
-    }
-    let source = "statistics".to_owned();
-    let skew = join.skew_of(limits, [&sides[0].side, &sides[1].side], source)?;
-    let skew = Arc::new(skew);
-    let each_file = sides.iter().all(says_enough) && sides.iter().any(|side| side.files > 1);
-    Ok(Some(match each_file {
-        true => Stating::EachFile(skew),
-        false => Stating::AllTogether(skew),
-    }))
-}
-
-/// The skew that samples of the inputs show, or of the one that can be sampled; `None` if neither can.
-pub(super) async fn sampled_skew(
+/// The skew of a join of two inputs, whether it matters or not; `None` if nothing is known of it.
+pub(super) async fn skew(
     join: &AsOfJoinExec,
     inputs: [&Arc<dyn ExecutionPlan>; 2],
     limits: SkewLimits,
     options: &AsOfOptions,
     session: &dyn Session,
 ) -> Result<Option<Arc<Skew>>> {
+    let stated = stated_sides(join, inputs);
+    let sampled = sampled_sides(join, inputs, options, session).await;
+    let skew = match (stated, sampled) {
+        (Ok(Some(stated)), Ok(Some(sampled))) if stated.each_file => {
+            let source = format!("statistics and {}", sampled.source);
+            join.skew_of(limits, stated.sides(), Some(sampled.sides()), source)?
+        }
+        (_, Ok(Some(sampled))) => {
+            join.skew_of(limits, sampled.sides(), None, sampled.source.clone())?
+        }
+        (Ok(Some(stated)), _) => {
+            join.skew_of(limits, stated.sides(), None, "statistics".to_owned())?
+        }
+        (_, sampled) => return sampled.map(|_| None),
+    };
+    Ok(Some(Arc::new(skew)))
+}
+
+/// What is cut under the options of a session.
+pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimits {
+    let partitions = config.execution.target_partitions.max(1);
+    SkewLimits {
+        partitions,
+        cut_from: much(options.skew_threshold, partitions) * CUT_FROM,
+        ranges: options.salt_ranges,
+    }
+}
+
+/// What statistics say of both sides.
+struct StatedSides {
+    sides: [SampledSide; 2],
+    /// Whether they say it of each of several files, so that no sample would know better how much a key holds.
+    each_file: bool,
+}
+
+impl StatedSides {
+    fn sides(&self) -> [&SampledSide; 2] {
+        self.sides.each_ref()
+    }
+}
+
+/// What statistics say of both sides, if they say enough of one of them.
+fn stated_sides(
+    join: &AsOfJoinExec,
+    [left, right]: [&Arc<dyn ExecutionPlan>; 2],
+) -> Result<Option<StatedSides>> {
+    let [of_left, of_right] = expressions(join.spec());
+    let sides = [stated(left, &of_left)?, stated(right, &of_right)?];
+    let says_enough = |stated: &Stated| !stated.side.time.is_empty();
+    if !sides.iter().any(says_enough) {
+        return Ok(None);
+    }
+    let each_file = sides.iter().all(says_enough) && sides.iter().any(|side| side.files > 1);
+    Ok(Some(StatedSides {
+        sides: sides.map(|stated| stated.side),
+        each_file,
+    }))
+}
+
+/// Samples of both sides.
+struct SampledSides {
+    sides: [SampledSide; 2],
+    source: String,
+}
+
+impl SampledSides {
+    fn sides(&self) -> [&SampledSide; 2] {
+        self.sides.each_ref()
+    }
+}
+
+/// Samples of the inputs, or of the one that can be sampled; `None` if neither can.
+async fn sampled_sides(
+    join: &AsOfJoinExec,
+    inputs: [&Arc<dyn ExecutionPlan>; 2],
+    options: &AsOfOptions,
+    session: &dyn Session,
+) -> Result<Option<SampledSides>> {
     if options.skew_sample_rows == 0 {
         return Ok(None);
     }
@@ -127,8 +155,10 @@ pub(super) async fn sampled_skew(
     let taken = samples.into_iter().flatten();
     let rows: usize = taken.clone().map(|sample| sample.rows).sum();
     let bytes: usize = taken.map(|sample| sample.bytes).sum();
-    let left = sampled_side(left_sample, left, &of_left)?;
-    let right = sampled_side(right_sample, right, &of_right)?;
+    let sides = [
+        sampled_side(left_sample, left, &of_left)?,
+        sampled_side(right_sample, right, &of_right)?,
+    ];
     let millis = started.elapsed().as_millis();
     // Not all formats count what they read.
     let cost = match bytes {
@@ -136,8 +166,7 @@ pub(super) async fn sampled_skew(
         _ => format!("{} read in {millis} ms", shown_bytes(bytes)),
     };
     let source = format!("a sample of {rows} rows ({cost})");
-    let skew = join.skew_of(limits, [&left, &right], source)?;
-    Ok(Some(Arc::new(skew)))
+    Ok(Some(SampledSides { sides, source }))
 }
 
 /// Keys and time of each side.
@@ -162,25 +191,45 @@ fn sampled_side(
     let schema = input.schema();
     let types = exprs.iter().map(|expr| expr.data_type(&schema));
     let types = types.collect::<Result<Vec<_>>>()?;
-    let greatest = exprs.last().and_then(|time| {
+    let of_time = exprs.last().and_then(|time| {
         let time = time.downcast_ref::<Column>()?;
-        let time = statistics.column_statistics.get(time.index())?;
-        let greatest = time.max_value.get_value()?.to_array().ok()?;
-        cast(&greatest, types.last()?).ok()
+        statistics.column_statistics.get(time.index())
     });
-    let (mut columns, blocks) = match sample {
-        Some(sample) => (sample.columns, sample.blocks),
-        None => (types.iter().map(new_empty_array).collect(), vec![]),
+    let end = |value: &Precision<ScalarValue>| {
+        let end = value.get_value()?.to_array().ok()?;
+        cast(&end, types.last()?).ok()
+    };
+    let ends = match of_time {
+        Some(time) => [end(&time.min_value), end(&time.max_value)],
+        None => [None, None],
+    };
+    let (mut columns, mut blocks, whole) = match sample {
+        Some(sample) => (sample.columns, sample.blocks, sample.whole),
+        None => (types.iter().map(new_empty_array).collect(), vec![], false),
     };
     let Some(time) = columns.pop() else {
         return internal_err!("an ASOF JOIN without as-of values");
     };
+    let found: f64 = blocks
+        .iter()
+        .map(|block| block.rows as f64 * block.each)
+        .sum();
+    let stands_for = match rows {
+        _ if whole => found,
+        Precision::Exact(rows) => rows as f64,
+        // Of an estimate of the optimizer's the sample knows better, unless it has nothing.
+        _ if found > 0.0 => found,
+        rows => rows.get_value().copied().unwrap_or(0) as f64,
+    };
+    for block in &mut blocks {
+        block.each *= stands_for / found.max(f64::MIN_POSITIVE);
+    }
     Ok(SampledSide {
-        stands_for: rows.get_value().copied().unwrap_or(0).max(time.len()) as f64,
-        is_whole: rows == Precision::Exact(time.len()),
+        stands_for,
+        is_whole: whole,
         keys: columns,
         time,
         blocks,
-        greatest,
+        ends,
     })
 }

@@ -2,9 +2,9 @@
 //!
 //! They are read file by file where every file has them, else for the input as a whole. A key of
 //! which the least value is the greatest is the only one of its file, as a Hive partition column
-//! always is; then the rows of the files tell exactly how much each key holds. Times are taken to
-//! be even between their ends. That is no more than a guess, and need not be more: it decides how
-//! evenly partitions are filled, and nothing else.
+//! always is, besides NULL keys; then the rows of the files tell exactly how much each key holds. Times are taken to
+//! be even between their ends where no sample tells them. That is no more than a guess, and need not be more: it
+//! decides how evenly partitions are filled, and nothing else.
 //!
 //! # What says nothing
 //!
@@ -29,12 +29,10 @@ use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext
 use datafusion::scalar::ScalarValue;
 
 use crate::exec::{SampledSide, file_scan};
+use crate::kernel::skew::SampledBlock;
 
-/// Times between the ends: ranges are cut at some of them.
+/// Times between the ends: ranges are cut at some of them. They are divided among files by their rows.
 const TIMES: usize = 1024;
-/// At least so many times for each file on average, so that shares of rows are met by numbers of
-/// times.
-const TIMES_OF_FILE: usize = 4;
 
 /// A side as its statistics have it.
 pub(super) struct Stated {
@@ -55,19 +53,28 @@ pub(super) fn stated(input: &Arc<dyn ExecutionPlan>, exprs: &[&PhysicalExprRef])
         None => None,
     };
     let parts = by_file.unwrap_or_else(|| vec![Statistics::clone(&whole)]);
-    let columns = columns(exprs, &types, &parts);
-    let columns = columns.unwrap_or_else(|| types.iter().map(new_empty_array).collect());
+    let said = said(exprs, &types, &parts);
+    let nothing = || (types.iter().map(new_empty_array).collect(), vec![]);
+    let (columns, mut blocks) = said.unwrap_or_else(nothing);
     let (time, keys) = match columns.split_last() {
         Some((time, keys)) => (Arc::clone(time), keys.to_vec()),
         None => (new_empty_array(&DataType::Null), vec![]),
     };
+    let stands_for = rows_of(&whole).unwrap_or(0) as f64;
+    let said: f64 = blocks
+        .iter()
+        .map(|block| block.rows as f64 * block.each)
+        .sum();
+    for block in &mut blocks {
+        block.each *= stands_for / said.max(f64::MIN_POSITIVE);
+    }
     let side = SampledSide {
-        blocks: vec![time.len()],
-        stands_for: rows_of(&whole).unwrap_or(0) as f64,
+        blocks,
+        stands_for,
         keys,
         time,
         is_whole: true,
-        greatest: None,
+        ends: [None, None],
     };
     Ok(Stated {
         side,
@@ -96,60 +103,94 @@ fn rows_of(statistics: &Statistics) -> Option<usize> {
     statistics.num_rows.get_value().copied()
 }
 
-/// The columns of all parts, each with as many rows as are its share; `None` if of some part too
-/// little is known.
-fn columns(
+/// The columns of all parts, each with as many rows as are its share, and what these stand for; `None` if of
+/// some part too little is known.
+fn said(
     exprs: &[&PhysicalExprRef],
     types: &[DataType],
     parts: &[Statistics],
-) -> Option<Vec<ArrayRef>> {
-    let rows = parts.iter().map(rows_of).collect::<Option<Vec<_>>>();
-    // Of one part it does not matter how many rows it has.
-    let rows = match parts {
-        [_] => vec![1],
-        _ => rows?,
-    };
+) -> Option<(Vec<ArrayRef>, Vec<SampledBlock>)> {
+    let rows = parts.iter().map(rows_of).collect::<Option<Vec<_>>>()?;
     let all: usize = rows.iter().sum();
-    let times = TIMES.max(TIMES_OF_FILE * parts.len());
-    let parts = parts.iter().zip(rows).filter(|(_, rows)| *rows > 0);
-    let parts = parts.map(|(part, rows)| {
-        let share = rows as f64 / all as f64;
-        columns_of_part(exprs, part, (share * times as f64).ceil() as usize)
-    });
-    let parts = parts.collect::<Option<Vec<_>>>()?;
+    let (mut said, mut blocks) = (vec![], vec![]);
+    for (part, rows) in parts.iter().zip(rows).filter(|(_, rows)| *rows > 0) {
+        for (key, rows) in keys_of_part(exprs, part, rows as f64)? {
+            let times = (rows / all as f64 * TIMES as f64).ceil() as usize;
+            said.push(columns_of_part(exprs, part, &key, times)?);
+            blocks.push(SampledBlock {
+                rows: times,
+                each: rows / times as f64,
+                reach: [rows / 2.0; 2],
+            });
+        }
+    }
     let column = |column: usize| {
-        let parts: Vec<&dyn Array> = parts.iter().map(|part| part[column].as_ref()).collect();
+        let parts: Vec<&dyn Array> = said.iter().map(|part| part[column].as_ref()).collect();
         // Statistics of a file may be of the types that the file has.
         cast(&concat(&parts).ok()?, &types[column]).ok()
     };
-    match parts.is_empty() {
+    let columns = (0..exprs.len()).map(column).collect::<Option<_>>();
+    match said.is_empty() {
         true => None,
-        false => (0..exprs.len()).map(column).collect(),
+        false => columns.map(|columns| (columns, blocks)),
     }
 }
 
-/// So many rows of one part.
+fn statistics_of<'a>(
+    expr: &PhysicalExprRef,
+    statistics: &'a Statistics,
+) -> Option<&'a ColumnStatistics> {
+    let column = expr.downcast_ref::<Column>()?;
+    statistics.column_statistics.get(column.index())
+}
+
+/// The keys of a part, and how many rows each has: one, and another where a column has NULLs beside a value. Where two
+/// columns have, it is not known which come together.
+fn keys_of_part(
+    exprs: &[&PhysicalExprRef],
+    statistics: &Statistics,
+    rows: f64,
+) -> Option<Vec<(Vec<ScalarValue>, f64)>> {
+    let (_, keys) = exprs.split_last()?;
+    let mut values = vec![];
+    let mut with_nulls = None;
+    for (number, key) in keys.iter().enumerate() {
+        let key = statistics_of(key, statistics)?;
+        let nulls = *key.null_count.get_value()? as f64;
+        let (least, greatest) = (key.min_value.get_value()?, key.max_value.get_value()?);
+        if least != greatest || (least.is_null() && nulls < rows) {
+            return None;
+        }
+        if nulls > 0.0 && nulls < rows && with_nulls.replace((number, nulls)).is_some() {
+            return None;
+        }
+        values.push(match nulls < rows {
+            true => least.clone(),
+            false => ScalarValue::try_from(&least.data_type()).ok()?,
+        });
+    }
+    let Some((number, nulls)) = with_nulls else {
+        return Some(vec![(values, rows)]);
+    };
+    let mut of_null = values.clone();
+    of_null[number] = ScalarValue::try_from(&values[number].data_type()).ok()?;
+    Some(vec![(values, rows - nulls), (of_null, nulls)])
+}
+
+/// So many rows of one key of a part.
 fn columns_of_part(
     exprs: &[&PhysicalExprRef],
     statistics: &Statistics,
+    key: &[ScalarValue],
     rows: usize,
 ) -> Option<Vec<ArrayRef>> {
-    let (time, keys) = exprs.split_last()?;
-    let column = |expr: &PhysicalExprRef| {
-        let column = expr.downcast_ref::<Column>()?;
-        statistics.column_statistics.get(column.index())
-    };
-    let constant = |key: &&PhysicalExprRef| {
-        let key = column(key)?;
-        let (least, greatest) = (key.min_value.get_value()?, key.max_value.get_value()?);
-        let is_constant = least == greatest && !least.is_null();
-        is_constant.then(|| least.to_array_of_size(rows).ok())?
-    };
+    let (time, _) = exprs.split_last()?;
     let time = match time.downcast_ref::<Literal>() {
         Some(time) => time.value().to_array_of_size(rows).ok(),
-        None => times(column(time)?, rows),
+        None => times(statistics_of(time, statistics)?, rows),
     };
-    keys.iter().map(constant).chain([time]).collect()
+    let key = key.iter().map(|value| value.to_array_of_size(rows).ok());
+    key.chain([time]).collect()
 }
 
 /// Times evenly between the least and the greatest.

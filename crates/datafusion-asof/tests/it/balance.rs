@@ -1,5 +1,6 @@
 //! Time-salted joins of skewed keys: partitions that hold about the same, few rows carried, and the same answer.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
@@ -8,7 +9,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use datafusion_asof::{AsOfSql, WithAsOf};
 
 use crate::types::Dice;
@@ -50,6 +51,125 @@ fn table(seed: u64, hot_percent: u32, in_order: bool) -> Result<MemTable> {
     };
     let partitions = (0..PARTITIONS).map(partition).collect::<Result<_>>()?;
     MemTable::try_new(Arc::clone(&schema), partitions)
+}
+
+/// Files of a table, all but a tenth of the rows in one key, written in an order.
+#[derive(Clone, Copy)]
+struct Files {
+    what: &'static str,
+    /// The time of the row `value`.
+    time: &'static str,
+    order: &'static str,
+    /// The files have slices of the rows.
+    files: i64,
+    rows_of_group: usize,
+}
+
+const IN_FILES: i64 = 60_000;
+
+async fn write(files: &Files, folder: &Path) -> Result<()> {
+    // One partition, so that rows are written as they are ordered.
+    let config = SessionConfig::new().with_target_partitions(1);
+    let ctx = SessionContext::new_with_config(config);
+    let rows_of_group = files.rows_of_group;
+    let group = format!("SET datafusion.execution.parquet.max_row_group_size = {rows_of_group}");
+    ctx.sql(&group).await?;
+    let of_file = IN_FILES / files.files;
+    for file in 0..files.files {
+        let sql = format!(
+            "COPY (SELECT k, {time} AS ts FROM (
+                SELECT value, CASE WHEN value * 7919 % 10 = 0 THEN value % 997 ELSE -1 END AS k
+                FROM generate_series({from}, {to})) ORDER BY {order})
+             TO '{folder}/{file}.parquet' STORED AS PARQUET",
+            time = files.time,
+            order = files.order,
+            from = file * of_file,
+            to = (file + 1) * of_file - 1,
+            folder = folder.display(),
+        );
+        ctx.sql(&sql).await?.collect().await?;
+    }
+    Ok(())
+}
+
+/// The rows of the largest partition over the mean, of a join of files with themselves.
+async fn largest_of_mean(folder: &Path, condition: &str) -> Result<f64> {
+    let config = SessionConfig::new().with_target_partitions(PARTITIONS);
+    let ctx = SessionContext::new_with_config(config).with_asof();
+    let url = format!("{}/", folder.display());
+    let options = ParquetReadOptions::new();
+    ctx.register_parquet("t", &url, options).await?;
+    ctx.sql("SET asof.strategy = time_salted").await?;
+    let sql = format!("SELECT count(*) FROM t l ASOF JOIN t r ON {condition}");
+    let plan = ctx.asof_sql(&sql).await?.create_physical_plan().await?;
+    collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+    let mut run = Run {
+        answer: String::new(),
+        joined: vec![0; PARTITIONS],
+        carried: 0,
+    };
+    note(&plan, &mut run);
+    let mean = run.joined.iter().sum::<usize>() as f64 / PARTITIONS as f64;
+    let largest = run.joined.iter().max();
+    Ok(largest.map_or(0.0, |rows| *rows as f64 / mean))
+}
+
+#[tokio::test]
+async fn files_in_any_order_fill_partitions() -> Result<()> {
+    let in_order = Files {
+        what: "in time order",
+        time: "value",
+        order: "value",
+        files: 1,
+        rows_of_group: 1 << 20,
+    };
+    let cases = [
+        in_order,
+        Files {
+            what: "in random order",
+            order: "value * 7919 % 60013",
+            ..in_order
+        },
+        Files {
+            what: "one row of a hundred late",
+            time: "CASE WHEN value * 7919 % 100 = 0 THEN value - value * 104729 % 20000
+                   ELSE value END",
+            rows_of_group: 10_000,
+            ..in_order
+        },
+        Files {
+            what: "by key and time",
+            order: "k, value",
+            ..in_order
+        },
+        Files {
+            what: "days by key and time",
+            order: "k, value",
+            files: 8,
+            ..in_order
+        },
+        Files {
+            what: "files over the same times",
+            time: "value % 7500 * 8 + value / 7500",
+            files: 8,
+            ..in_order
+        },
+        Files {
+            what: "ever more rows in a time",
+            time: "CAST(sqrt(value) * 1000 AS BIGINT)",
+            ..in_order
+        },
+    ];
+    for files in cases {
+        let folder = tempfile::tempdir()?;
+        write(&files, folder.path()).await?;
+        for condition in ["l.k = r.k AND l.ts + 0 >= r.ts + 0", "l.ts + 0 >= r.ts + 0"] {
+            let largest = largest_of_mean(folder.path(), condition).await?;
+            println!("{}, {condition}: {largest:.2}", files.what);
+            assert!(largest <= 1.5, "{}, {condition}: {largest:.2}", files.what);
+        }
+    }
+    Ok(())
 }
 
 struct Run {

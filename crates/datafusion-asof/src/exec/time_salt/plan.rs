@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, UInt32Array, new_empty_array};
+use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::hash_utils::create_hashes;
@@ -128,7 +129,7 @@ impl SaltPlan {
     pub(super) fn of_left(&self, matching: &Matching, batch: &RecordBatch) -> Result<UInt32Array> {
         let (keys, time) = matching.left_keys_and_time(batch)?;
         let times = matching.domain.times(Side::Left, &time)?;
-        let ordinals = self.cut.ordinals(&keys, batch.num_rows())?;
+        let mut ordinals = self.cut.ordinals(&keys, batch.num_rows())?;
         let mut hashes_of_keys = hashes(&keys, batch.num_rows())?;
         if ordinals.contains(&NULL_KEY) {
             // They match nothing wherever they are, and there may be many.
@@ -139,12 +140,43 @@ impl SaltPlan {
                 }
             }
         }
+        self.spread_without_time(batch, &times, &mut ordinals, &mut hashes_of_keys)?;
         let spread = self.cut.spread(&SpreadBatch {
             ordinals: &ordinals,
             times: &times,
             hashes: &hashes_of_keys,
         });
         Ok(self.salts(&spread.slots))
+    }
+
+    /// Left rows of a hot key that have no time match nothing either. They are spread by all that they
+    /// have, and not by where they are in their input: read anew, that could be elsewhere.
+    fn spread_without_time(
+        &self,
+        batch: &RecordBatch,
+        times: &Times,
+        ordinals: &mut [u32],
+        hashes_of_keys: &mut [u64],
+    ) -> Result<()> {
+        let spread = |row: &u32| {
+            let ordinal = ordinals[*row as usize];
+            let is_hot = (ordinal as usize) < self.hot_keys;
+            (is_hot || ordinal == NULL_KEY) && !times.is_valid(*row as usize)
+        };
+        let rows: Vec<u32> = (0..batch.num_rows() as u32).filter(spread).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let batch = take_record_batch(batch, &UInt32Array::from(rows.clone()))?;
+        // Columns of which DataFusion takes no hash are left out.
+        let hashed = batch.columns().iter();
+        let hashed = hashed.filter(|column| hashes(&[Arc::clone(column)], rows.len()).is_ok());
+        let hashed: Vec<ArrayRef> = hashed.cloned().collect();
+        for (row, hash) in rows.iter().zip(hashes(&hashed, rows.len())?) {
+            ordinals[*row as usize] = NULL_KEY;
+            hashes_of_keys[*row as usize] = hash;
+        }
+        Ok(())
     }
 
     /// The ranges and slots of right rows that can match, `ordinals` as the [`TimeCut`] gives them.

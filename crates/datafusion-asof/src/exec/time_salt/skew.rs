@@ -45,11 +45,17 @@ pub(crate) struct HeldByKey {
     pub ranges: usize,
 }
 
+/// Loads are sums of the same floats in any order.
+pub(crate) const NEARLY: f64 = 1.0 - 1e-9;
+
+/// A load as `EXPLAIN` shows it: never more than it is, so that it is not read as one that reaches a threshold.
+pub(crate) fn shown_load(load: f64) -> String {
+    format!("{:.1}", (10.0 * load / NEARLY).floor() / 10.0)
+}
+
 impl Skew {
     /// Whether there is anything to be spread.
     pub(crate) fn can_be_cut(&self) -> bool {
-        // They are sums of the same floats in another order.
-        const NEARLY: f64 = 1.0 - 1e-9;
         let mut held = self.held.iter();
         held.any(|key| key.rest < NEARLY * key.load) || self.plan.cut.ranges() > self.plan.hot_keys
     }
@@ -58,14 +64,15 @@ impl Skew {
 impl Display for Skew {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, source, .. } = self;
+        let shown = shown_load(*load);
         match self.held.first() {
             Some(_) if *load > 0.0 && self.keys.is_empty() => {
                 write!(f, "without a key all is one partition's by {source}")
             }
             Some(key) if *load > 0.0 && key.is_null => {
-                write!(f, "NULL keys hold {load:.1} partitions by {source}")
+                write!(f, "NULL keys hold {shown} partitions by {source}")
             }
-            Some(_) if *load > 0.0 => write!(f, "one key holds {load:.1} partitions by {source}"),
+            Some(_) if *load > 0.0 => write!(f, "one key holds {shown} partitions by {source}"),
             _ => write!(f, "no key holds much by {source}"),
         }
     }
@@ -80,11 +87,12 @@ pub(crate) struct SkewLimits {
 }
 
 impl AsOfJoinExec {
-    /// The skew of the join, judged by samples of its sides.
+    /// The skew of the join, judged by samples of its sides, and by others of their times if such are given.
     pub(crate) fn skew_of(
         &self,
         limits: SkewLimits,
         sides: [&SampledSide; 2],
+        times: Option<[&SampledSide; 2]>,
         source: String,
     ) -> Result<Skew> {
         let matching = self.matching();
@@ -94,8 +102,10 @@ impl AsOfJoinExec {
             partitions: limits.partitions,
             cut_from: limits.cut_from,
             ranges: limits.ranges,
+            // With nothing beside key and time they are all the same.
+            spreads_without_time: self.left().schema().fields().len() > self.spec().on.len() + 1,
         };
-        let loaded = loaded_keys(&spec, sides)?;
+        let loaded = loaded_keys(&spec, sides, times)?;
         let values = |keys: &[&LoadedKey]| -> Result<Vec<ArrayRef>> {
             let column = |column: usize| keys_of(keys, sides.map(|side| &side.keys[column]));
             (0..matching.key_types.len()).map(column).collect()

@@ -5,17 +5,31 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Float64Array, Int64Array, StringArray};
 use datafusion::arrow::datatypes::DataType;
 
+use std::ops::Range;
+
 use super::*;
 
 fn side(keys: &[Option<&str>], times: &[Option<i64>], stands_for: f64) -> SampledSide {
     SampledSide {
         keys: vec![Arc::new(StringArray::from(keys.to_vec()))],
         time: Arc::new(Int64Array::from(times.to_vec())),
-        blocks: vec![times.len()],
+        blocks: blocks(&[times.len()], stands_for),
         stands_for,
         is_whole: true,
-        greatest: None,
+        ends: [None, None],
     }
+}
+
+/// Blocks of so many rows, each row of which stands for as many.
+fn blocks(rows: &[usize], stand_for: f64) -> Vec<SampledBlock> {
+    let all: usize = rows.iter().sum();
+    let each = stand_for / all.max(1) as f64;
+    let block = |rows: &usize| SampledBlock {
+        rows: *rows,
+        each,
+        reach: [*rows as f64 * each / 2.0; 2],
+    };
+    rows.iter().map(block).collect()
 }
 
 fn all_of(key: &'static str, times: Range<i64>) -> SampledSide {
@@ -37,8 +51,9 @@ fn loaded(sides: [&SampledSide; 2], cut_from: f64, ranges: Option<usize>) -> Vec
         partitions: 4,
         cut_from,
         ranges,
+        spreads_without_time: false,
     };
-    loaded_keys(&spec, sides).expect("samples of the types")
+    loaded_keys(&spec, sides, None).expect("samples of the types")
 }
 
 fn numbers(cuts: &[i128]) -> Vec<Place> {
@@ -60,10 +75,10 @@ fn the_load_is_the_share_of_both_sides() {
 }
 
 /// Ten rows in blocks, standing for a hundred.
-fn sampled(keys: &[&'static str; 10], blocks: &[usize]) -> SampledSide {
+fn sampled(keys: &[&'static str; 10], of_blocks: &[usize]) -> SampledSide {
     let keys: Vec<_> = keys.iter().copied().map(Some).collect();
     SampledSide {
-        blocks: blocks.to_vec(),
+        blocks: blocks(of_blocks, 100.0),
         is_whole: false,
         ..side(&keys, &[Some(1); 10], 100.0)
     }
@@ -110,10 +125,10 @@ fn a_key_is_hot_for_certain() {
         let sample = SampledSide {
             keys: vec![Arc::new(StringArray::from_iter_values(keys))],
             time: Arc::new(Int64Array::from(vec![1; rows])),
-            blocks: vec![4; rows / 4],
+            blocks: blocks(&vec![4; rows / 4], 1000.0),
             stands_for: 1000.0,
             is_whole: false,
-            greatest: None,
+            ends: [None, None],
         };
         let loaded = loaded([&sample, &empty()], 0.0, None);
         let most = loaded.iter().map(|key| key.load).fold(0.0, f64::max);
@@ -251,12 +266,13 @@ fn null_keys_meet_as_an_exchange_has_them() {
         partitions: 4,
         cut_from: 0.0,
         ranges: None,
+        spreads_without_time: false,
     };
     let no_rows = SampledSide {
         keys: columns.iter().map(|column| column.slice(0, 0)).collect(),
         ..empty()
     };
-    let loaded = loaded_keys(&spec, [&side, &no_rows]).expect("samples of the types");
+    let loaded = loaded_keys(&spec, [&side, &no_rows], None).expect("samples of the types");
     let found: Vec<_> = (loaded.iter())
         .map(|key| (key.example.1, key.load, key.is_null))
         .collect();
@@ -275,41 +291,94 @@ fn without_a_key_all_rows_have_one() {
         partitions: 16,
         cut_from: 0.5,
         ranges: Some(2),
+        spreads_without_time: false,
     };
     let side = |times: Vec<f64>| SampledSide {
         keys: vec![],
-        blocks: vec![times.len()],
+        blocks: blocks(&[times.len()], times.len() as f64),
         stands_for: times.len() as f64,
         is_whole: true,
-        greatest: None,
+        ends: [None, None],
         time: Arc::new(Float64Array::from(times)),
     };
     let sides = [side(vec![0.5, f64::NAN, 1.5]), side(vec![])];
-    let loaded = loaded_keys(&spec, [&sides[0], &sides[1]]).expect("samples of the types");
+    let loaded = loaded_keys(&spec, [&sides[0], &sides[1]], None).expect("samples of the types");
     assert_eq!(
         (loaded.len(), loaded[0].load, loaded[0].cuts.len()),
         (1, 16.0, 1)
     );
 }
+#[test]
+fn left_rows_without_a_time_may_be_spread_by_what_else_they_have() {
+    let mut times = vec![None; 8];
+    times.extend((0..8).map(Some));
+    let null_keys = side(&[None; 16], &times, 16.0);
+    let hot_key = side(&[Some("A"); 16], &times, 16.0);
+    let rest = |left: &SampledSide, spreads_without_time| {
+        let spec = SkewSpec {
+            domain: &TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one type"),
+            key_types: &[KeyType {
+                data_type: DataType::Utf8,
+                null_equals_null: false,
+            }],
+            partitions: 4,
+            cut_from: 0.0,
+            ranges: Some(4),
+            spreads_without_time,
+        };
+        let loaded = loaded_keys(&spec, [left, &empty()], None).expect("samples of the types");
+        loaded[0].rest
+    };
+    assert_eq!(
+        [false, true].map(|spreads| rest(&hot_key, spreads)),
+        [2.0, 0.5]
+    );
+    assert_eq!(
+        [false, true].map(|spreads| rest(&null_keys, spreads)),
+        [2.0, 0.25]
+    );
+}
 
 #[test]
-fn blocks_in_order_stand_for_the_time_up_to_the_next() {
-    let mut left = all_of("A", 0..4);
-    left.time = Arc::new(Int64Array::from(vec![0, 1, 100, 101]));
-    left.blocks = vec![2, 2];
-    let cut = |left: &SampledSide| loaded([left, &empty()], 0.0, Some(4))[0].cuts.clone();
-    assert_eq!(cut(&left), numbers(&[50, 100, 101]));
-    left.time = Arc::new(Int64Array::from(vec![0, 101, 1, 100]));
-    assert_eq!(
-        cut(&left),
-        numbers(&[1, 100, 101]),
-        "in no order: as they are"
-    );
-    left.time = Arc::new(Int64Array::from(vec![0, 1, 100, 101]));
-    left.greatest = Some(Arc::new(Int64Array::from(vec![300])));
-    assert_eq!(
-        cut(&left),
-        numbers(&[50, 100, 200]),
-        "the last block up to the greatest time"
-    );
+fn times_are_those_of_another_sample_that_has_enough() {
+    let stated = all_of("A", 0..100);
+    let spec = SkewSpec {
+        domain: &TimeDomain::try_new(&DataType::Int64, &DataType::Int64).expect("one type"),
+        key_types: &[KeyType {
+            data_type: DataType::Utf8,
+            null_equals_null: false,
+        }],
+        partitions: 4,
+        cut_from: 0.0,
+        ranges: Some(4),
+        spreads_without_time: false,
+    };
+    let cuts = |sampled: &SampledSide| {
+        let times = Some([sampled, sampled]);
+        let loaded = loaded_keys(&spec, [&stated, &empty()], times).expect("samples of the types");
+        assert_eq!(loaded[0].load, 4.0);
+        loaded[0].cuts.clone()
+    };
+    assert_eq!(cuts(&all_of("A", 1000..1016)), numbers(&[1004, 1008, 1012]));
+    assert_eq!(cuts(&all_of("A", 1000..1002)), numbers(&[25, 50, 75]));
+    assert_eq!(cuts(&all_of("B", 1000..1016)), numbers(&[25, 50, 75]));
+}
+
+#[test]
+fn blocks_weigh_what_they_stand_for() {
+    // One row of ten blocks has the key; the block that has another stands for 90 rows.
+    let mut keys = vec![Some("A"); 9];
+    keys.push(Some("B"));
+    let mut sample = SampledSide {
+        is_whole: false,
+        ..side(&keys, &[Some(1); 10], 99.0)
+    };
+    sample.blocks = blocks(&[1; 10], 10.0);
+    sample.blocks[9].each = 90.0;
+    let loaded = loaded([&sample, &empty()], 0.0, None);
+    let shares: Vec<f64> = loaded
+        .iter()
+        .map(|key| (100.0 * key.share).round())
+        .collect();
+    assert_eq!(shares, [9.0, 91.0], "A first, of which more is certain");
 }

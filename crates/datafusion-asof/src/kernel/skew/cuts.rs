@@ -1,0 +1,46 @@
+//! Where the ranges of a key begin, and how much of it stays together.
+
+use super::Point;
+use crate::kernel::place::Place;
+
+/// Into how many ranges a key is cut: each holds a quarter of what a partition does, so that
+/// ranges that were judged wrong even out.
+pub(super) fn ranges_for(load: f64) -> usize {
+    ((4.0 * load).ceil() as usize).max(2)
+}
+
+/// Where ranges of equal weight begin, and the weight of the heaviest.
+pub(super) fn quantiles(mut times: Vec<(Option<Place>, f64)>, ranges: usize) -> (Vec<Place>, f64) {
+    // Without a place first: they are in the first range.
+    times.sort_by(|a, b| a.0.cmp(&b.0));
+    let total: f64 = times.iter().map(|(_, weight)| weight).sum();
+    let of_range = total / ranges as f64;
+    let mut cuts: Vec<Place> = vec![];
+    let (mut before, mut cut_at, mut begun_at, mut heaviest) = (0.0, of_range, 0.0, 0.0_f64);
+    // Equal times are in one range.
+    for equal in times.chunk_by(|a, b| a.0 == b.0) {
+        if let Some(place) = &equal[0].0
+            && before >= NEARLY * cut_at
+        {
+            cuts.push(place.clone());
+            heaviest = heaviest.max(before - begun_at);
+            begun_at = before;
+            cut_at = ((before / of_range / NEARLY).floor() + 1.0) * of_range;
+        }
+        before += equal.iter().map(|(_, weight)| weight).sum::<f64>();
+    }
+    (cuts, heaviest.max(before - begun_at))
+}
+
+/// Sums of the same floats may differ in their last digits.
+const NEARLY: f64 = 1.0 - 1e-9;
+
+/// The weight of the left rows that have the most frequent time, or none. Those of the right do not stay anywhere.
+pub(super) fn most_at_one_time(points: &[&Point]) -> f64 {
+    let of_left = points.iter().filter(|point| !point.example.0);
+    let mut sorted: Vec<&Point> = of_left.copied().collect();
+    sorted.sort_by(|a, b| a.place.cmp(&b.place));
+    let by_time = sorted.chunk_by(|a, b| a.place == b.place);
+    let weights = by_time.map(|equal| equal.iter().map(|point| point.weight).sum());
+    weights.fold(0.0_f64, f64::max)
+}
