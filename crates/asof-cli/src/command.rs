@@ -82,17 +82,20 @@ pub(crate) async fn run(shell: &mut Shell, text: &str) -> Result<Flow> {
 
 /// Runs `asof_skew`: a bar for each key, then what the planner makes of them.
 async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
-    let names: Vec<String> = (names.split_whitespace())
+    let names: Vec<String> = (words(names).into_iter())
         .map(|name| {
             // Double quotes are part of a name.
             let text = name
                 .strip_prefix('\'')
                 .and_then(|name| name.strip_suffix('\''));
-            format!("'{}'", text.unwrap_or(name).replace('\'', "''"))
+            format!("'{}'", text.unwrap_or(&name).replace('\'', "''"))
         })
         .collect();
     if !(2..=3).contains(&names.len()) {
-        return exec_err!("\\skew takes a table, its key and, if you like, its as-of column");
+        return exec_err!(
+            "\\skew takes a table, its key and, if you like, its as-of column: names of several \
+             words in quotes, columns of a key with a comma between them and no blank"
+        );
     }
     let skew = format!("asof_skew({})", names.join(", "));
     shell
@@ -108,6 +111,21 @@ async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
         ))
         .await?;
     Ok(())
+}
+
+/// Words, in which quoted text may have blanks; quotes are kept.
+fn words(text: &str) -> Vec<String> {
+    let mut quote = None;
+    let words = text.split(move |c: char| {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => quote = Some(c),
+            _ => {}
+        }
+        quote.is_none() && c.is_whitespace()
+    });
+    let words = words.filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
 }
 
 fn help(shell: &Shell) -> Result<()> {
