@@ -274,7 +274,7 @@ fn gathered(
             .expect("numbers");
         drop(meeting);
         // The best rows alone stay, of these batches or, now and then, of all.
-        let first = if before % 3 == 0 { 0 } else { before };
+        let first = if before.is_multiple_of(3) { 0 } else { before };
         let mut copied = vec![];
         for piece in bins.pieces() {
             let (number, mut rows) = (first + copied.len() as u32, vec![]);

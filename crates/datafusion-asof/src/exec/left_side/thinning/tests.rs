@@ -24,7 +24,8 @@ fn batch(numbers: std::ops::Range<i64>) -> RecordBatch {
 async fn rows_that_are_needed_stay() {
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     let reservation = MemoryConsumer::new("thinning").register(&pool);
-    let needed: [(usize, fn(i64) -> bool); 9] = [
+    type IsNeeded = fn(i64) -> bool;
+    let needed: [(usize, IsNeeded); 9] = [
         (100, |_| true),
         (1, |_| false),
         (64, |number| number % 2 == 0),
