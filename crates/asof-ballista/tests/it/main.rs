@@ -2,11 +2,13 @@
 //!
 //! * [`process`] starts and stops them, [`data`] is what they join;
 //! * [`strategies`]: the same rows as on one machine, and the work where it should be;
-//! * [`faults`]: executors that are killed, schedulers that go away.
+//! * [`faults`]: executors that are killed, schedulers that go away;
+//! * [`stores`]: object stores, and the secrets that open them.
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 mod data;
 mod faults;
 mod process;
+mod stores;
 mod strategies;

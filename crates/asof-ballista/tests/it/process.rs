@@ -105,9 +105,21 @@ fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 fn start(program: &str, args: &[String], log: &Path) -> Process {
+    start_with(program, args, &[], log)
+}
+
+/// With these variables, and nothing that says how to reach object stores but they.
+fn start_with(program: &str, args: &[String], env: &[(&str, &str)], log: &Path) -> Process {
     let log = File::create(log).expect("a log");
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    let child = command
         .args(args)
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log"))
         .stderr(log)
@@ -170,6 +182,14 @@ impl LocalCluster {
         let (args, log) = self.executor_args();
         let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
         self.executors[number] = Some(process);
+    }
+
+    /// One with these variables.
+    pub(crate) fn start_executor_with(&mut self, env: &[(&str, &str)]) {
+        let (args, log) = self.executor_args();
+        let program = env!("CARGO_BIN_EXE_asof-executor");
+        let process = start_with(program, &args, env, &log);
+        self.executors.push(Some(process));
     }
 
     /// One whose files cannot be larger than 64 KB.
@@ -274,15 +294,28 @@ impl LocalCluster {
     pub(crate) fn logs(&self) -> String {
         let processes = self.scheduler.iter().chain(self.executors.iter().flatten());
         let ended: Vec<_> = processes.map(Process::ended).collect();
-        let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
-        let logs = files.flatten().filter_map(|file| {
-            let text = std::fs::read_to_string(file.path()).ok()?;
+        let ends = self.log_files().into_iter().map(|(path, text)| {
             let from = text.len().saturating_sub(3000);
             let end = text.get(from..).unwrap_or(&text);
-            Some(format!("== {}\n{end}", file.path().display()))
+            format!("== {}\n{end}", path.display())
         });
-        let logs = logs.collect::<Vec<_>>().join("\n");
-        format!("scheduler and executors ended: {ended:?}\n{logs}")
+        let ends = ends.collect::<Vec<_>>().join("\n");
+        format!("scheduler and executors ended: {ended:?}\n{ends}")
+    }
+
+    /// All that the processes said.
+    pub(crate) fn whole_logs(&self) -> String {
+        let texts = self.log_files().into_iter().map(|(_, text)| text);
+        texts.collect::<Vec<_>>().join("\n")
+    }
+
+    fn log_files(&self) -> Vec<(PathBuf, String)> {
+        let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
+        let texts = files.flatten().filter_map(|file| {
+            let text = std::fs::read_to_string(file.path()).ok()?;
+            Some((file.path(), text))
+        });
+        texts.collect()
     }
 
     /// A session whose queries run here.
