@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What DataFusion says of nodes that no codec knows.
 const NO_SUCH_NODE: &str = "Unsupported plan node, name: [";
 /// What executors say to nodes that they cannot read.
-const NOT_READ: &str = "Could not deserialize";
+const NOT_READ: [&str; 2] = ["Could not deserialize", "has an ASOF JOIN in format"];
 /// What object stores say of files that are not there.
 const NOT_THERE: [&str; 2] = ["Object at location", "not found"];
 /// What object stores say to requests that are not signed, or not by whom they know.
@@ -91,7 +91,7 @@ fn refused(what: &str) -> impl Fn(Status) -> DataFusionError {
 
 /// What a job has failed of, and what to do about it where that is known.
 fn failed(why: &str) -> DataFusionError {
-    if why.contains(NOT_READ) {
+    if NOT_READ.iter().any(|part| why.contains(part)) {
         return exec_datafusion_err!(
             "an executor of the cluster does not know as-of joins, or those of another version: start \
              all with asof-executor of the version of this client ({why})"

@@ -99,7 +99,7 @@ impl Ports {
     }
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static PORTS: LazyLock<Ports> = LazyLock::new(Ports::take);
     [(); N].map(|()| PORTS.free())
 }
@@ -192,6 +192,15 @@ impl LocalCluster {
         self.executors.push(Some(process));
     }
 
+    /// One that reaches the scheduler at another port.
+    pub(crate) fn start_executor_behind(&mut self, port: u16) {
+        let (mut args, log) = self.executor_args();
+        args.retain(|arg| !arg.starts_with("--scheduler-port="));
+        args.push(format!("--scheduler-port={port}"));
+        let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
+        self.executors.push(Some(process));
+    }
+
     /// One whose files cannot be larger than 64 KB.
     pub(crate) fn start_executor_that_writes_little(&mut self) {
         let (args, log) = self.executor_args();
@@ -201,6 +210,35 @@ impl LocalCluster {
         let shell = ["-c", script, program].map(str::to_owned);
         let args: Vec<String> = shell.into_iter().chain(args).collect();
         self.executors.push(Some(start("sh", &args, &log)));
+    }
+
+    /// One with a disk of 64 KB.
+    ///
+    /// # Errors
+    /// Where disks may not be mounted.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_executor_on_a_small_disk(&mut self) -> Result<(), String> {
+        let (args, log) = self.executor_args();
+        let work = args.iter().find_map(|arg| arg.strip_prefix("--work-dir="));
+        let work = work.expect("a work directory").to_owned();
+        // A mount that nobody else sees, gone with the process.
+        let script = r#"mount -t tmpfs -o size=64k none "$1" && shift && exec "$0" "$@""#;
+        let namespace = ["--mount", "sh", "-c", script].map(str::to_owned);
+        let mut trial = namespace.to_vec();
+        trial.extend(["true".to_owned(), work.clone()]);
+        let trial = Command::new("unshare").args(trial).output();
+        let trial = trial.map_err(|error| format!("unshare: {error}"))?;
+        if !trial.status.success() {
+            return Err(String::from_utf8_lossy(&trial.stderr).into_owned());
+        }
+        let program = env!("CARGO_BIN_EXE_asof-executor").to_owned();
+        let args: Vec<String> = namespace
+            .into_iter()
+            .chain([program, work])
+            .chain(args)
+            .collect();
+        self.executors.push(Some(start("unshare", &args, &log)));
+        Ok(())
     }
 
     /// One in a folder of its own.
@@ -267,6 +305,10 @@ impl LocalCluster {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("df://127.0.0.1:{}", self.port)
     }
@@ -325,7 +367,7 @@ impl LocalCluster {
     }
 }
 
-fn state() -> datafusion::execution::SessionState {
+pub(crate) fn state() -> datafusion::execution::SessionState {
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_information_schema(true))
         .with_default_features()
