@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ballista_core::error::{BallistaError, Result};
-use ballista_core::object_store::{CustomObjectStoreRegistry, S3Options};
+use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::config::Config;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::health::spawn_health_server;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::SessionContext;
 
 use crate::codec::{logical_codec, physical_codec};
 use crate::logging::{self, Logging};
 use crate::options::producer;
+use crate::stores::Stores;
 
 /// Runs an executor until the process is told to stop.
 ///
@@ -68,23 +69,30 @@ pub fn with_asof(config: ExecutorProcessConfig) -> Result<ExecutorProcessConfig>
         }
         None => None,
     };
+    let stores = Arc::new(Stores::default());
     Ok(ExecutorProcessConfig {
+        override_function_registry: Some(Arc::new(functions())),
         override_config_producer: Some(producer()),
-        override_runtime_producer: Some(Arc::new(move |config| runtime(config, spill.clone()))),
+        override_runtime_producer: Some(Arc::new(move |_| runtime(&stores, spill.clone()))),
         override_logical_codec: Some(logical_codec()),
         override_physical_codec: Some(physical_codec()),
         ..config
     })
 }
 
-/// Object stores by the environment of the process, and what tasks spill in its work directory.
+/// What plans may call: all that sessions have by default. Ballista's own list lacks the functions of
+/// lists, structs and maps.
+fn functions() -> BallistaFunctionRegistry {
+    BallistaFunctionRegistry::from(&SessionContext::new().state())
+}
+
+/// Object stores of this process, and what tasks spill in its work directory.
 fn runtime(
-    config: &SessionConfig,
+    stores: &Arc<Stores>,
     spill: Option<PathBuf>,
 ) -> datafusion::error::Result<Arc<RuntimeEnv>> {
-    let s3 = config.options().extensions.get::<S3Options>();
-    let stores = CustomObjectStoreRegistry::new(s3.cloned().unwrap_or_default());
-    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(stores));
+    let stores = Arc::clone(stores);
+    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(stores);
     if let Some(spill) = spill {
         runtime = runtime.with_temp_file_path(spill);
     }

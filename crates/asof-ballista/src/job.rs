@@ -49,10 +49,17 @@ const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(200);
 /// How long a scheduler may be gone.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What DataFusion says of nodes that no codec knows.
+const NO_SUCH_NODE: &str = "Unsupported plan node, name: [";
 /// What executors say to nodes that they cannot read.
-const NOT_READ: &str = "Could not deserialize";
+const NOT_READ: [&str; 2] = ["Could not deserialize", "has an ASOF JOIN in format"];
 /// What object stores say of files that are not there.
 const NOT_THERE: [&str; 2] = ["Object at location", "not found"];
+/// What object stores say to requests that are not signed, or not by whom they know.
+const NOT_ALLOWED: [&str; 2] = [
+    "lacked valid authentication credentials",
+    "lacked the necessary privileges",
+];
 /// How often a job is sent whose executors are lost.
 const ATTEMPTS: usize = 5;
 
@@ -84,7 +91,7 @@ fn refused(what: &str) -> impl Fn(Status) -> DataFusionError {
 
 /// What a job has failed of, and what to do about it where that is known.
 fn failed(why: &str) -> DataFusionError {
-    if why.contains(NOT_READ) {
+    if NOT_READ.iter().any(|part| why.contains(part)) {
         return exec_datafusion_err!(
             "an executor of the cluster does not know as-of joins, or those of another version: start \
              all with asof-executor of the version of this client ({why})"
@@ -96,7 +103,28 @@ fn failed(why: &str) -> DataFusionError {
              of them see it under the same path or URL ({why})"
         );
     }
+    if NOT_ALLOWED.iter().any(|part| why.contains(part)) {
+        return exec_datafusion_err!(
+            "an executor of the cluster may not read a file: executors read by the AWS_… variables of their \
+             own environment, not by those of this client ({why})"
+        );
+    }
     exec_datafusion_err!("{why}")
+}
+
+/// Why a plan cannot be sent, without the plan itself, which DataFusion prints with the rows of its tables.
+fn not_sent(error: &DataFusionError) -> DataFusionError {
+    let why = error.strip_backtrace();
+    let why = match why.split_once(NO_SUCH_NODE) {
+        Some((_, rest)) => format!(
+            "Ballista knows no {}",
+            rest.split(']').next().unwrap_or(rest)
+        ),
+        None => why,
+    };
+    exec_datafusion_err!(
+        "this query cannot be sent to a cluster: {why}. Run it on one machine, without --cluster"
+    )
 }
 
 impl Job {
@@ -111,7 +139,7 @@ impl Job {
         let config = config.ballista_config();
         let codec = physical_codec();
         let node = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), codec.as_ref())
-            .map_err(|error| error.context("this query cannot be sent to a cluster"))?;
+            .map_err(|error| not_sent(&error))?;
         let mut bytes = vec![];
         node.try_encode(&mut bytes)?;
         let most = config.grpc_client_max_message_size();

@@ -45,6 +45,8 @@ mod query;
 mod rest;
 mod result;
 mod session;
+#[cfg(feature = "server")]
+mod stores;
 
 pub use cluster::Cluster;
 pub use progress::Progress;

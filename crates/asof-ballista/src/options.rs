@@ -20,16 +20,12 @@
 use std::sync::Arc;
 
 use ballista_core::extension::SessionConfigExt;
-use ballista_core::object_store::S3Options;
 use datafusion::prelude::SessionConfig;
 use datafusion_asof::AsOfOptions;
 
 /// The settings that a scheduler or an executor starts from.
 pub fn session_config() -> SessionConfig {
-    let config = SessionConfig::new_with_ballista()
-        .with_information_schema(true)
-        .with_option_extension(S3Options::default());
-    with_cluster(config)
+    with_cluster(SessionConfig::new_with_ballista().with_information_schema(true))
 }
 
 /// The same settings, for plans that run on a cluster.

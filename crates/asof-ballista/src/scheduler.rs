@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use ballista_core::error::{BallistaError, Result};
-use ballista_core::object_store::session_state_with_s3_support;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{Config, SchedulerConfig};
 use ballista_scheduler::scheduler_process::start_server;
 use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
 use datafusion_asof::WithAsOf;
@@ -18,6 +18,7 @@ use datafusion_asof::WithAsOf;
 use crate::codec::{logical_codec, physical_codec};
 use crate::logging::{self, Logging};
 use crate::options::{producer, warn_of_adaptive_planner};
+use crate::stores::Stores;
 
 /// Deep plans need more than the two megabytes that threads have by default.
 const STACK: usize = 32 << 20;
@@ -56,19 +57,27 @@ async fn serve(options: Config) -> Result<()> {
 
 /// The configuration of a scheduler that knows as-of joins.
 pub fn with_asof(config: SchedulerConfig) -> SchedulerConfig {
+    let stores = Arc::new(Stores::default());
     SchedulerConfig {
         override_config_producer: Some(producer()),
-        override_session_builder: Some(Arc::new(session_state)),
+        override_session_builder: Some(Arc::new(move |config| session_state(config, &stores))),
         override_logical_codec: Some(logical_codec()),
         override_physical_codec: Some(physical_codec()),
         ..config
     }
 }
 
-fn session_state(config: SessionConfig) -> datafusion::error::Result<SessionState> {
+fn session_state(
+    config: SessionConfig,
+    stores: &Arc<Stores>,
+) -> datafusion::error::Result<SessionState> {
     warn_of_adaptive_planner(&config);
-    let state = session_state_with_s3_support(config)?;
-    Ok(SessionStateBuilder::new_from_existing(state)
+    let stores = Arc::clone(stores);
+    let runtime = RuntimeEnvBuilder::new().with_object_store_registry(stores);
+    Ok(SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_runtime_env(runtime.build_arc()?)
         .with_asof()
         .build())
 }

@@ -4,14 +4,15 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 
 #[cfg(feature = "cluster")]
-use crate::progress::ProgressLine;
+use crate::progress::{self, ProgressLine};
 
 /// The session, of which queries run on the cluster of a scheduler. Unless it is to be quiet, a
 /// terminal shows how far they are.
 #[cfg(feature = "cluster")]
 pub(crate) async fn session(url: &str, state: SessionState, quiet: bool) -> Result<SessionState> {
     let mut cluster = asof_ballista::Cluster::connect(url).await?;
-    if !quiet && let Some(line) = ProgressLine::on_terminal() {
+    if !quiet && progress::is_seen() {
+        let line = ProgressLine::default();
         cluster = cluster.with_observer(move |progress| line.show(progress));
     }
     Ok(cluster.session(state))

@@ -5,7 +5,7 @@
 //!
 //! * [`args`] reads the flags.
 //! * [`session`] sets up DataFusion, with as-of joins and files as tables.
-//! * [`cluster`] has its queries run by others, and [`progress`] shows how far they are.
+//! * [`cluster`] has its queries run by others; [`progress`] and [`rows_read`] show how far they are.
 //! * [`publish`] lets files appear only when the statement that writes them has succeeded.
 //! * [`split`] cuts a script into statements and commands, each with its place in the text.
 //! * [`run`] runs them, and tells errors with their place.
@@ -19,11 +19,11 @@ mod bug;
 mod cluster;
 mod command;
 mod interrupt;
-#[cfg(feature = "cluster")]
 mod progress;
 mod prompt;
 mod publish;
 mod repl;
+mod rows_read;
 mod run;
 mod session;
 mod split;

@@ -1,4 +1,4 @@
-//! How far a query on a cluster is: one line on a terminal, gone before there is anything else to see.
+//! How far a query is: one line on a terminal, gone before there is anything else to see.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Goes to the beginning of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
+/// Whether anybody would see it.
+pub(crate) fn is_seen() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// A line of standard error that is written over and over.
 #[derive(Debug, Default)]
 pub(crate) struct ProgressLine {
@@ -14,11 +19,6 @@ pub(crate) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// None where nobody would see it.
-    pub(crate) fn on_terminal() -> Option<Self> {
-        io::stderr().is_terminal().then(Self::default)
-    }
-
     /// Shows how far the query is, or nothing any more.
     pub(crate) fn show(&self, progress: Option<impl Display>) {
         let was_shown = self.shown.swap(progress.is_some(), Ordering::Relaxed);

@@ -31,7 +31,9 @@ use url::Url;
 
 use crate::args::Args;
 use crate::cluster;
+use crate::progress;
 use crate::publish;
+use crate::rows_read::ToldQueryPlanner;
 
 /// A session that `datafusion-cli`'s functions run statements in.
 pub(crate) struct Session {
@@ -53,7 +55,13 @@ pub(crate) async fn build(
     // Before there are tables: how they are read depends on where.
     let state = match &args.cluster {
         Some(url) => cluster::session(url, state, args.quiet).await?,
-        None => state,
+        None if args.quiet || !progress::is_seen() => state,
+        None => {
+            let planner = ToldQueryPlanner::new(Arc::clone(state.query_planner()));
+            SessionStateBuilder::new_from_existing(state)
+                .with_query_planner(Arc::new(planner))
+                .build()
+        }
     };
     let ctx = SessionContext::new_with_state(state).enable_url_table();
     ctx.refresh_catalogs().await?;

@@ -99,15 +99,27 @@ impl Ports {
     }
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static PORTS: LazyLock<Ports> = LazyLock::new(Ports::take);
     [(); N].map(|()| PORTS.free())
 }
 
 fn start(program: &str, args: &[String], log: &Path) -> Process {
+    start_with(program, args, &[], log)
+}
+
+/// With these variables, and nothing that says how to reach object stores but they.
+fn start_with(program: &str, args: &[String], env: &[(&str, &str)], log: &Path) -> Process {
     let log = File::create(log).expect("a log");
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    let child = command
         .args(args)
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log"))
         .stderr(log)
@@ -172,6 +184,23 @@ impl LocalCluster {
         self.executors[number] = Some(process);
     }
 
+    /// One with these variables.
+    pub(crate) fn start_executor_with(&mut self, env: &[(&str, &str)]) {
+        let (args, log) = self.executor_args();
+        let program = env!("CARGO_BIN_EXE_asof-executor");
+        let process = start_with(program, &args, env, &log);
+        self.executors.push(Some(process));
+    }
+
+    /// One that reaches the scheduler at another port.
+    pub(crate) fn start_executor_behind(&mut self, port: u16) {
+        let (mut args, log) = self.executor_args();
+        args.retain(|arg| !arg.starts_with("--scheduler-port="));
+        args.push(format!("--scheduler-port={port}"));
+        let process = start(env!("CARGO_BIN_EXE_asof-executor"), &args, &log);
+        self.executors.push(Some(process));
+    }
+
     /// One whose files cannot be larger than 64 KB.
     pub(crate) fn start_executor_that_writes_little(&mut self) {
         let (args, log) = self.executor_args();
@@ -181,6 +210,35 @@ impl LocalCluster {
         let shell = ["-c", script, program].map(str::to_owned);
         let args: Vec<String> = shell.into_iter().chain(args).collect();
         self.executors.push(Some(start("sh", &args, &log)));
+    }
+
+    /// One with a disk of 64 KB.
+    ///
+    /// # Errors
+    /// Where disks may not be mounted.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_executor_on_a_small_disk(&mut self) -> Result<(), String> {
+        let (args, log) = self.executor_args();
+        let work = args.iter().find_map(|arg| arg.strip_prefix("--work-dir="));
+        let work = work.expect("a work directory").to_owned();
+        // A mount that nobody else sees, gone with the process.
+        let script = r#"mount -t tmpfs -o size=64k none "$1" && shift && exec "$0" "$@""#;
+        let namespace = ["--mount", "sh", "-c", script].map(str::to_owned);
+        let mut trial = namespace.to_vec();
+        trial.extend(["true".to_owned(), work.clone()]);
+        let trial = Command::new("unshare").args(trial).output();
+        let trial = trial.map_err(|error| format!("unshare: {error}"))?;
+        if !trial.status.success() {
+            return Err(String::from_utf8_lossy(&trial.stderr).into_owned());
+        }
+        let program = env!("CARGO_BIN_EXE_asof-executor").to_owned();
+        let args: Vec<String> = namespace
+            .into_iter()
+            .chain([program, work])
+            .chain(args)
+            .collect();
+        self.executors.push(Some(start("unshare", &args, &log)));
+        Ok(())
     }
 
     /// One in a folder of its own.
@@ -247,6 +305,10 @@ impl LocalCluster {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("df://127.0.0.1:{}", self.port)
     }
@@ -274,15 +336,28 @@ impl LocalCluster {
     pub(crate) fn logs(&self) -> String {
         let processes = self.scheduler.iter().chain(self.executors.iter().flatten());
         let ended: Vec<_> = processes.map(Process::ended).collect();
-        let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
-        let logs = files.flatten().filter_map(|file| {
-            let text = std::fs::read_to_string(file.path()).ok()?;
+        let ends = self.log_files().into_iter().map(|(path, text)| {
             let from = text.len().saturating_sub(3000);
             let end = text.get(from..).unwrap_or(&text);
-            Some(format!("== {}\n{end}", file.path().display()))
+            format!("== {}\n{end}", path.display())
         });
-        let logs = logs.collect::<Vec<_>>().join("\n");
-        format!("scheduler and executors ended: {ended:?}\n{logs}")
+        let ends = ends.collect::<Vec<_>>().join("\n");
+        format!("scheduler and executors ended: {ended:?}\n{ends}")
+    }
+
+    /// All that the processes said.
+    pub(crate) fn whole_logs(&self) -> String {
+        let texts = self.log_files().into_iter().map(|(_, text)| text);
+        texts.collect::<Vec<_>>().join("\n")
+    }
+
+    fn log_files(&self) -> Vec<(PathBuf, String)> {
+        let files = std::fs::read_dir(self.place.path()).into_iter().flatten();
+        let texts = files.flatten().filter_map(|file| {
+            let text = std::fs::read_to_string(file.path()).ok()?;
+            Some((file.path(), text))
+        });
+        texts.collect()
     }
 
     /// A session whose queries run here.
@@ -292,7 +367,7 @@ impl LocalCluster {
     }
 }
 
-fn state() -> datafusion::execution::SessionState {
+pub(crate) fn state() -> datafusion::execution::SessionState {
     SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_information_schema(true))
         .with_default_features()

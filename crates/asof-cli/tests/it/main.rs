@@ -1,11 +1,15 @@
 //! The shell as a user meets it: the built program, its output, its exit codes.
 
+#[cfg(all(unix, feature = "cluster"))]
+mod cluster;
 mod commands;
 mod errors;
 mod files;
 mod flags;
 mod joins;
 mod process;
+#[cfg(unix)]
+mod terminal;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Place;
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let status = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()

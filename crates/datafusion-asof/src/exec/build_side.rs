@@ -185,6 +185,26 @@ async fn run_plan<T: IndexTime>(
 ) -> Result<(SideIndex, Vec<RecordBatch>)> {
     let shards_size = plan.shards_size(tasks);
     reservation.try_grow(plan.lists_size() + shards_size)?;
+    let (sharded, ordered) = sharded(plan, batches, tasks).await?;
+    let jobs = sharded.shards();
+    let sharded = Arc::new(sharded);
+    let order = Arc::clone(&sharded);
+    let shards = in_parallel(tasks, jobs, move |shard| order.order(shard)).await?;
+    let Some(sharded) = Arc::into_inner(sharded) else {
+        return exec_err!("a task of an ASOF JOIN did not end");
+    };
+    let mut finishing = sharded.finish(shards);
+    in_pieces(&mut finishing, 0, reservation).await?;
+    reservation.shrink(shards_size);
+    Ok((finishing.finish(), ordered))
+}
+
+/// Takes rows to their shards. Also gives the batches in the order in which those number them.
+pub(super) async fn sharded<T: IndexTime>(
+    plan: LinePlan<T>,
+    batches: Vec<Vec<RecordBatch>>,
+    tasks: usize,
+) -> Result<(Sharded<T>, Vec<RecordBatch>)> {
     let mut batches: Vec<Vec<_>> = (batches.into_iter())
         .map(|of_part| of_part.into_iter().map(Some).collect())
         .collect();
@@ -198,17 +218,7 @@ async fn run_plan<T: IndexTime>(
     let Some(layout) = Arc::into_inner(layout) else {
         return exec_err!("a task of an ASOF JOIN did not end");
     };
-    let (sharded, jobs) = Sharded::new(layout, scattered);
-    let sharded = Arc::new(sharded);
-    let order = Arc::clone(&sharded);
-    let shards = in_parallel(tasks, jobs, move |shard| order.order(shard)).await?;
-    let Some(sharded) = Arc::into_inner(sharded) else {
-        return exec_err!("a task of an ASOF JOIN did not end");
-    };
-    let mut finishing = sharded.finish(shards);
-    in_pieces(&mut finishing, 0, reservation).await?;
-    reservation.shrink(shards_size);
-    Ok((finishing.finish(), ordered))
+    Ok((Sharded::new(layout, scattered), ordered))
 }
 
 /// Reads partitions of the right side.

@@ -3,8 +3,10 @@
 //! # Sides
 //!
 //! The left input is read to its end and indexed ([`left_index`]), then the right is read, by tasks
-//! that share its partitions out where these can be read apart, else by one for each, and each of its
-//! rows is offered to the left rows that it is a candidate of (`kernel/index/candidates.rs`). When it
+//! that share its partitions out where these can be read apart, else by one for each. Its rows are
+//! offered to the left rows that they are candidates of, as they come (`kernel/index/candidates.rs`), or,
+//! where they come in no order and the left is large, gathered and merged with it
+//! (`kernel/index/meeting.rs`): [`right_reader`] says which. When the right
 //! has ended, left rows choose among their candidates (`kernel/index/choosing.rs`), and every left
 //! partition comes out as it came in, in its own order and batches. Tasks gather its right columns, so
 //! that all cores have work where all left rows are in one partition.
@@ -17,17 +19,20 @@
 //!
 //! The left side with its index, 28 bytes for each left row and task, 16 for each left row while they
 //! choose, of which 8 stay, and the right rows that are the best candidate so far of some left row: of
-//! a batch only those, once they are few, are copied out, so the rest of it is let go at once. All of
-//! it is taken from the memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
+//! a batch only those, once they are few, are copied out, so the rest of it is let go at once. Rows that are
+//! gathered are not many more than the left rows either ([`gathering`]). All of it is taken from the memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
 //!
 //! # Degenerate cases
 //!
 //! Without a left row the right is not read. One row of the right may be the choice of
 //! millions, and is kept once.
 
+mod gathering;
 mod left_index;
 mod packing;
+mod right_reader;
 mod right_stream;
+mod thinning;
 mod turns;
 
 use std::ops::Range;
@@ -46,10 +51,11 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::try_join;
 use futures::{FutureExt, StreamExt, TryFutureExt, stream};
 
+use self::gathering::Gathering;
 pub(super) use self::left_index::with_same_left;
 use self::left_index::{LeftBatch, LeftIndex, LeftInput};
 use self::packing::Packing;
-use self::right_stream::RightStream;
+use self::right_reader::{Offered, RightReader};
 use super::asof_join::AsOfJoinExec;
 use super::by_batch::Fetched;
 use super::dynamic_filter::tell;
@@ -60,9 +66,12 @@ use super::output::{Choice, Output};
 use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
 use super::row_place::reads_apart;
 use super::shared_build::{Attempt, Build, BuildFuture};
-use crate::kernel::index::{Candidates, Choosing, OfStream, Placing, SideIndex};
+use crate::kernel::index::{AllCandidates, Choosing, OfStream, Placing, SideIndex};
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::spec::Side;
+
+/// Left rows of which an index does not stay in cache: right rows in no order are gathered for them.
+const GATHERED_FROM: usize = 100_000;
 
 /// The left side, and what its rows chose.
 #[derive(Clone)]
@@ -279,16 +288,10 @@ impl RightInput {
             tell(filter, &self.matching, Side::Right, index)?;
         }
         let _turn = left.turns.of_join().await;
-        let (mut candidates, mut kept) = (vec![], vec![]);
-        if left.rows() > 0 {
-            for (of_stream, batches) in self.stream(&left).await? {
-                candidates.push(OfStream {
-                    candidates: of_stream,
-                    before: kept.len() as u32,
-                });
-                kept.extend(batches);
-            }
-        }
+        let (candidates, kept) = match left.rows() {
+            0 => (AllCandidates::default(), vec![]),
+            _ => self.candidates(&left).await?,
+        };
         let _timer = metrics.build_time.timer();
         let sections = left.sections.clone();
         let (mut choices, mut counts) = self.choose(index, candidates, sections).await?;
@@ -334,12 +337,16 @@ impl RightInput {
     async fn choose(
         &self,
         index: &Arc<SideIndex>,
-        candidates: Vec<OfStream>,
+        candidates: AllCandidates,
         sections: Vec<Range<usize>>,
     ) -> Result<(Vec<Vec<RowId>>, MatchCounts)> {
         let (tasks, index) = (self.tasks, Arc::clone(index));
         self.reservation.try_grow(Choosing::size(&index))?;
-        let choosing = Arc::new(Choosing::new(index, candidates, self.matching.tolerance));
+        let search = (
+            self.matching.spec.match_condition.op,
+            self.matching.tolerance,
+        );
+        let choosing = Arc::new(Choosing::new(index, candidates, search));
         let stretches = choosing.stretches();
         let of = Arc::clone(&choosing);
         let leaves = in_parallel(tasks, stretches.clone(), move |stretch| of.leaves(stretch));
@@ -366,32 +373,69 @@ impl RightInput {
         Ok((in_order(placing).await?, choices.counts))
     }
 
-    /// The best candidates that each task found in the right partitions that it read, and the rows
-    /// that they are.
-    async fn stream(&self, left: &LeftIndex) -> Result<Vec<(Candidates, Vec<RecordBatch>)>> {
+    /// The right rows that are candidates, and their batches.
+    async fn candidates(&self, left: &LeftIndex) -> Result<(AllCandidates, Vec<RecordBatch>)> {
+        let partitions = self.right.output_partitioning().partition_count();
+        let tasks = readers(self.right.as_ref(), partitions, &self.context);
+        let gathering = match left.index.rows() >= GATHERED_FROM {
+            true => {
+                let work = (tasks, &self.metrics);
+                let memory = (self.reservation.new_empty(), self.context.memory_pool());
+                let gathering = Gathering::try_new(&self.matching, &left.index, work, memory)?;
+                Some(Arc::new(gathering))
+            }
+            false => None,
+        };
+        let offered = self.read(left, (tasks, gathering.as_ref())).await?;
+        let (mut all, mut kept) = (AllCandidates::default(), vec![]);
+        if let Some(gathering) = gathering {
+            let Some(gathering) = Arc::into_inner(gathering) else {
+                return exec_err!("a task of an ASOF JOIN did not end");
+            };
+            let (gathered, batches, reservation) = gathering.finish().await?;
+            all.gathered = Some(gathered);
+            kept = batches;
+            let held = reservation.free();
+            self.reservation.try_grow(held)?;
+        }
+        for (candidates, batches) in offered.into_iter().flatten() {
+            let before = kept.len() as u32;
+            all.streams.push(OfStream { candidates, before });
+            kept.extend(batches);
+        }
+        Ok((all, kept))
+    }
+
+    /// What each task found by offering in the right partitions that it read.
+    async fn read(
+        &self,
+        left: &LeftIndex,
+        (tasks, gathering): (usize, Option<&Arc<Gathering>>),
+    ) -> Result<Vec<Option<Offered>>> {
         let partitions = 0..self.right.output_partitioning().partition_count();
-        let tasks = readers(self.right.as_ref(), partitions.len(), &self.context);
         let inputs = partitions.map(|p| self.right.execute(p, Arc::clone(&self.context)));
         let inputs = Arc::new(Queue::new(inputs.collect::<Result<_>>()?));
         // Tasks that wait for each other must not wait for a turn.
         let turns = reads_apart(self.right.as_ref()).then(|| Arc::clone(&left.turns));
-        let mut readers = JoinSet::new();
+        let mut read = JoinSet::new();
         for task in 0..tasks {
-            let stream = RightStream::new(
-                Arc::clone(&self.matching),
-                Arc::clone(&left.index),
-                Arc::clone(&self.reservation),
-                BuildMetrics::new(&self.metrics, task),
-            );
+            let reader = RightReader {
+                task,
+                matching: Arc::clone(&self.matching),
+                index: Arc::clone(&left.index),
+                reservation: Arc::clone(&self.reservation),
+                metrics: BuildMetrics::new(&self.metrics, task),
+                gathering: gathering.cloned(),
+            };
             let (inputs, turns) = (Arc::clone(&inputs), turns.clone());
-            readers.spawn(async move {
+            read.spawn(async move {
                 let _turn = match &turns {
                     Some(turns) => turns.of_reader().await,
                     None => None,
                 };
-                Ok((task, stream.read(inputs).await?))
+                Ok((task, reader.read(inputs).await?))
             });
         }
-        in_order(readers).await
+        in_order(read).await
     }
 }

@@ -8,9 +8,9 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, UInt64
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
-use datafusion::functions::math::nanvl;
-use datafusion::physical_expr::expressions::{cast, lit};
-use datafusion::physical_expr::{PhysicalExprRef, ScalarFunctionExpr};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_expr::expressions::{binary, case, cast, lit};
 use datafusion::physical_plan::ColumnarValue;
 use datafusion::scalar::ScalarValue;
 
@@ -308,22 +308,30 @@ fn columns<'a>(
 }
 
 /// What to partition by a key: DataFusion tells NaNs of different sign apart, which are equal
-/// here, so they become one.
+/// here, so they become one. They lie outside of the infinities. (`nanvl` would say it more simply. But calls
+/// are equal only under equal settings, which no node has: where plans are sent, they would not be
+/// what the exchange is by.)
 fn partition_key(key: &PhysicalExprRef, schema: &Schema) -> Result<PhysicalExprRef> {
     let mut key = Arc::clone(key);
-    let nan = match key.data_type(schema)? {
-        DataType::Float16 => {
+    let [nan, least, most] = match key.data_type(schema)? {
+        DataType::Float16 | DataType::Float32 => {
             // Constants of 16 bits arrive as ones of 32 where plans are sent (DataFusion 55.2).
             key = cast(key, schema, DataType::Float32)?;
-            ScalarValue::from(f32::NAN)
+            [f32::NAN, f32::NEG_INFINITY, f32::INFINITY].map(ScalarValue::from)
         }
-        DataType::Float32 => ScalarValue::from(f32::NAN),
-        DataType::Float64 => ScalarValue::from(f64::NAN),
+        DataType::Float64 => [f64::NAN, f64::NEG_INFINITY, f64::INFINITY].map(ScalarValue::from),
         _ => return Ok(key),
     };
-    let args = vec![key, lit(nan)];
-    let one_nan = ScalarFunctionExpr::try_new(nanvl(), args, schema, Arc::default())?;
-    Ok(Arc::new(one_nan))
+    let nan_where = |op, limit| {
+        let outside = binary(Arc::clone(&key), op, lit(limit), schema)?;
+        Ok((outside, lit(nan.clone())))
+    };
+    let nans = [
+        nan_where(Operator::Lt, least),
+        nan_where(Operator::Gt, most),
+    ];
+    let nans = nans.into_iter().collect::<Result<_>>()?;
+    case(None, nans, Some(Arc::clone(&key)))
 }
 
 /// The value of an expression that reads no column.

@@ -66,6 +66,11 @@ pub(super) fn carry_matched_rows(metrics: &ExecutionPlanMetricsSet, partition: u
     rows(metrics, "carry_matched_rows", partition)
 }
 
+/// Right rows that were gathered to be merged with an index of the left.
+pub(super) fn gathered_rows(metrics: &ExecutionPlanMetricsSet) -> Count {
+    rows(metrics, "gathered_rows", 0)
+}
+
 /// Metrics of reading and keeping right rows.
 #[derive(Debug, Clone)]
 pub(super) struct BuildMetrics {

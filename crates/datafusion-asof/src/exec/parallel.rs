@@ -154,11 +154,18 @@ pub(super) async fn in_pieces(
     }
 }
 
-/// What tasks came to, in the order of the numbers that they give.
+/// What tasks came to, in the order of the numbers that they give. If one fails the others are ended, and
+/// hold nothing any longer when its error is given.
 pub(super) async fn in_order<T: 'static>(mut tasks: JoinSet<Result<(usize, T)>>) -> Result<Vec<T>> {
     let mut done = vec![];
     while let Some(task) = tasks.join_next().await {
-        done.push(joined(task)??);
+        match joined(task)? {
+            Ok(result) => done.push(result),
+            Err(error) => {
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
     }
     done.sort_by_key(|(number, _)| *number);
     Ok(done.into_iter().map(|(_, result)| result).collect())

@@ -442,6 +442,14 @@ pub(crate) enum TimeValues {
 }
 
 impl Times {
+    /// Places of rows that all have one.
+    pub(crate) fn all_known(places: ScalarBuffer<i64>) -> Self {
+        Self {
+            values: TimeValues::I64(places),
+            valid: None,
+        }
+    }
+
     pub(crate) fn all_valid(&self) -> bool {
         self.valid
             .as_ref()

@@ -274,11 +274,11 @@ mod cost {
     pub(super) const INDEX: f64 = 60.0;
     /// To look a left row up in an index of the right.
     pub(super) const PROBE: f64 = 60.0;
-    /// To offer a right row to an index of the left, in time order, and not: that
-    /// depends on what the cache holds of the index.
+    /// To offer a right row to an index of the left, in time order, and not; to gather and merge it,
+    /// if the index is too large for the cache.
     pub(super) const OFFER_IN_ORDER: f64 = 20.0;
     pub(super) const OFFER_CACHED: f64 = 30.0;
-    pub(super) const OFFER: f64 = 400.0;
+    pub(super) const GATHER: f64 = 45.0;
     /// Left rows of which an index stays in the cache.
     pub(super) const CACHED: usize = 100_000;
     /// To give a left row of an index its match.
@@ -478,7 +478,7 @@ fn left_is_cheaper(known: &Known) -> bool {
     let offer = match known.right_in_order {
         true => cost::OFFER_IN_ORDER,
         false if left <= cost::CACHED => cost::OFFER_CACHED,
-        false => cost::OFFER,
+        false => cost::GATHER,
     };
     let index_right = match known.right_in_order {
         true => cost::INDEX_IN_ORDER,

@@ -24,6 +24,7 @@ mod faults;
 mod filters;
 mod frames;
 mod fuzz;
+mod gathered;
 mod generate;
 mod in_order;
 mod large_blocks;

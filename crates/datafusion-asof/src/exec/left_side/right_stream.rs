@@ -1,31 +1,35 @@
-//! The right side on its way past the left: what is kept of it, and for how long.
+//! Right rows offered to the left as they come: what is kept of them, and for how long.
 
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::common::utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
-use futures::StreamExt;
+use datafusion::physical_plan::metrics::Time;
 
+use super::right_reader::RightReader;
 use crate::exec::copies::{Copying, PIECE};
 use crate::exec::matching::Matching;
-use crate::exec::metrics::BuildMetrics;
-use crate::exec::parallel::Queue;
-use crate::kernel::index::{Candidates, Offer, SideIndex};
+use crate::kernel::index::{Candidates, Offered, SideIndex};
 use crate::kernel::rows::RowId;
 
 /// Rows, and bytes, that may be kept in vain before those needed are copied together.
 const IN_VAIN: usize = 1 << 16;
 const BYTES_IN_VAIN: usize = 1 << 20;
 
-/// Partitions of the right side, one after the other, on their way past the left.
+/// A batch of right rows as an index of the left has their keys and times, with what is kept of them.
+pub(super) struct RightRows {
+    pub offered: Offered,
+    pub kept: RecordBatch,
+}
+
+/// Right rows on their way past the left.
 pub(super) struct RightStream {
     matching: Arc<Matching>,
     index: Arc<SideIndex>,
     reservation: Arc<MemoryReservation>,
-    metrics: BuildMetrics,
+    time: Time,
     candidates: Candidates,
     kept: Vec<RecordBatch>,
     kept_rows: usize,
@@ -35,50 +39,35 @@ pub(super) struct RightStream {
 }
 
 impl RightStream {
-    pub(super) fn new(
-        matching: Arc<Matching>,
-        index: Arc<SideIndex>,
-        reservation: Arc<MemoryReservation>,
-        metrics: BuildMetrics,
-    ) -> Self {
-        Self {
-            candidates: Candidates::new(matching.spec.match_condition.op),
-            matching,
-            index,
-            reservation,
-            metrics,
+    pub(super) async fn start(task: &RightReader) -> Result<Self> {
+        let mut stream = Self {
+            candidates: Candidates::new(task.matching.spec.match_condition.op),
+            matching: Arc::clone(&task.matching),
+            index: Arc::clone(&task.index),
+            reservation: Arc::clone(&task.reservation),
+            time: task.metrics.build_time.clone(),
             kept: vec![],
             kept_rows: 0,
             memory: RecordBatchMemoryCounter::new(),
             held: 0,
-        }
-    }
-
-    /// Reads inputs that nobody has taken, until there is none; gives the best candidates, and the
-    /// rows that they are.
-    pub(super) async fn read(
-        mut self,
-        inputs: Arc<Queue<SendableRecordBatchStream>>,
-    ) -> Result<(Candidates, Vec<RecordBatch>)> {
-        self.reservation.try_grow(Candidates::size(&self.index))?;
-        while self.candidates.fill(&self.index) {
+        };
+        (stream.reservation).try_grow(Candidates::size(&stream.index))?;
+        while stream.candidates.fill(&stream.index) {
             tokio::task::yield_now().await;
         }
-        while let Some(mut input) = inputs.next() {
-            while let Some(batch) = input.next().await.transpose()? {
-                if batch.num_rows() > 0 {
-                    self.take(batch).await?;
-                }
-            }
-        }
-        Ok((self.candidates, self.kept))
+        Ok(stream)
     }
 
-    async fn take(&mut self, batch: RecordBatch) -> Result<()> {
-        let time = self.metrics.build_time.clone();
+    /// The best candidates, and the rows that they are.
+    pub(super) fn finish(self) -> (Candidates, Vec<RecordBatch>) {
+        (self.candidates, self.kept)
+    }
+
+    pub(super) async fn take(&mut self, rows: RightRows) -> Result<()> {
+        let time = self.time.clone();
         let timer = time.timer();
-        let kept = self.offer(&batch)?;
-        drop((batch, timer));
+        let kept = self.offer(rows)?;
+        drop(timer);
         match kept {
             true => self.let_go().await,
             false => Ok(()),
@@ -86,33 +75,24 @@ impl RightStream {
     }
 
     /// Offers the rows of a batch; gives whether any is kept.
-    fn offer(&mut self, batch: &RecordBatch) -> Result<bool> {
-        self.metrics.right_rows.add(batch.num_rows());
-        let inputs = self.matching.right_inputs(batch)?;
-        let (rows, places) = self.matching.split_place(batch)?;
-        let offer = Offer {
-            keys: &inputs.keys,
-            time: &inputs.time,
-            mask: inputs.mask.as_ref(),
-            places: &places,
-            number: self.kept.len() as u32,
-        };
-        let won = self.candidates.offer(&self.index, &offer)?;
+    fn offer(&mut self, RightRows { offered, kept }: RightRows) -> Result<bool> {
+        let number = self.kept.len() as u32;
+        let won = self.candidates.offer(&self.index, &offered, number)?;
         if won.is_empty() {
             return Ok(false);
         }
-        let rows = match 2 * won.len() <= batch.num_rows() {
+        let rows = match 2 * won.len() <= kept.num_rows() {
             true => {
                 self.candidates.kept_alone();
                 let won = won.into_iter().map(|row| RowId { batch: 0, row });
                 let won: Vec<RowId> = won.collect();
-                let batch = |_| Some(&rows);
+                let batch = |_| Some(&kept);
                 let mut copying = Copying::new(&self.matching, &self.reservation, batch);
                 let copied = copying.copy_piece(&won)?;
                 self.held += get_record_batch_memory_size(&copied);
                 copied
             }
-            false => rows,
+            false => kept,
         };
         self.kept_rows += rows.num_rows();
         self.memory.count_batch(&rows);

@@ -137,10 +137,18 @@ impl<T: IndexTime> Layout<T> {
     }
 }
 
-/// All rows in shards, and room for them in lists.
+/// All rows in shards.
 pub(crate) struct Sharded<T: IndexTime> {
-    layout: Layout<T>,
+    pub(super) layout: Layout<T>,
     scattered: Vec<Scattered<T>>,
+}
+
+/// The rows of a shard: the list of each of its keys, one after the other.
+pub(super) struct Ordered<T> {
+    pub times: Vec<T>,
+    pub rows: Vec<u32>,
+    /// Where the list of each key ends.
+    pub ends: Vec<usize>,
 }
 
 /// One shard of the lists.
@@ -152,60 +160,77 @@ pub(crate) struct Shard {
 }
 
 impl<T: IndexTime> Sharded<T> {
-    /// `scattered` in the order of the jobs. Gives what there is to do next:
-    /// [`Self::order`] each.
-    pub(crate) fn new(layout: Layout<T>, scattered: Vec<Scattered<T>>) -> (Self, Vec<Shard>) {
-        let rows = layout.offsets.last().copied().unwrap_or(0);
+    /// `scattered` in the order of the jobs.
+    pub(crate) fn new(layout: Layout<T>, scattered: Vec<Scattered<T>>) -> Self {
+        Self { layout, scattered }
+    }
+
+    /// Room for the lists of all shards, and what there is to do next: [`Self::order`] each.
+    pub(crate) fn shards(&self) -> Vec<Shard> {
+        let rows = self.layout.offsets.last().copied().unwrap_or(0);
         // Zeroed pages that whoever writes a shard is the first to touch.
         let mut times = BytesMut::zeroed(rows * size_of::<T>());
         let mut numbers = BytesMut::zeroed(rows * size_of::<u32>());
-        let shards = (0..layout.shards.len()).map(|number| {
-            let of_shard = scattered.iter().map(|s| s.range(number).len());
-            let rows: usize = of_shard.sum();
+        let shards = (0..self.layout.shards.len()).map(|number| {
+            let rows = self.rows_of(number);
             Shard {
                 number,
                 times: times.split_to(rows * size_of::<T>()),
                 rows: numbers.split_to(rows * size_of::<u32>()),
             }
         });
-        let shards = shards.collect();
-        (Self { layout, scattered }, shards)
+        shards.collect()
     }
 
     /// Puts the rows of a shard into lists in time order.
     pub(crate) fn order(&self, mut shard: Shard) -> Shard {
-        let keys = self.layout.shards[shard.number];
+        let ordered = self.ordered(shard.number);
+        shard.times.copy_from_slice(ordered.times.to_byte_slice());
+        shard.rows.copy_from_slice(ordered.rows.to_byte_slice());
+        shard
+    }
+
+    fn rows_of(&self, shard: usize) -> usize {
+        self.scattered.iter().map(|s| s.range(shard).len()).sum()
+    }
+
+    /// The rows of a shard in lists in time order.
+    pub(super) fn ordered(&self, shard: usize) -> Ordered<T> {
+        let keys = self.layout.shards[shard];
         let (start, end) = (keys.start as usize, keys.end as usize);
-        let rows = shard.rows.len() / size_of::<u32>();
+        let rows = self.rows_of(shard);
         let mut times = vec![T::default(); rows];
         let mut numbers = vec![0; rows];
         // Of a key with several shards this one has but a part of the list.
         let ends = &self.layout.offsets[start..=end];
         let mut next: Vec<usize> = ends.iter().map(|end| end - ends[0]).collect();
         for scattered in &self.scattered {
-            for entry in &scattered.entries[scattered.range(shard.number)] {
+            for entry in &scattered.entries[scattered.range(shard)] {
                 let slot = &mut next[entry.key as usize - start];
                 times[*slot] = entry.time;
                 numbers[*slot] = entry.row;
                 *slot += 1;
             }
         }
+        next.truncate(end - start);
         let mut list_start = 0;
-        for list_end in &next[..end - start] {
+        for list_end in &next {
             let list = list_start..*list_end;
             self.order_list(&mut times[list.clone()], &mut numbers[list]);
             list_start = *list_end;
         }
-        shard.times.copy_from_slice(times.to_byte_slice());
-        shard.rows.copy_from_slice(numbers.to_byte_slice());
-        shard
+        Ordered {
+            times,
+            rows: numbers,
+            ends: next,
+        }
     }
 
     /// Orders a list by time, equal times by what comes first of `TIES BY`, place and number.
     fn order_list(&self, times: &mut [T], rows: &mut [u32]) {
         sort_by_time(times, rows);
         let equals = &self.layout.equals;
-        if equals.ties.is_empty() && equals.places.is_empty() {
+        if equals.ties.is_empty() && equals.places_ascend {
             return;
         }
         let mut start = 0;
@@ -219,7 +244,7 @@ impl<T: IndexTime> Sharded<T> {
     }
 
     fn compare_equals(&self, a: u32, b: u32) -> Ordering {
-        let Equals { ties, places } = &self.layout.equals;
+        let Equals { ties, places, .. } = &self.layout.equals;
         let id = |number| {
             let id = self.layout.numbers.id(number);
             (id.batch as usize, id.row as usize)
@@ -229,7 +254,7 @@ impl<T: IndexTime> Sharded<T> {
             true => Ordering::Equal,
             false => ties[batch_a].row(row_a).cmp(&ties[batch_b].row(row_b)),
         };
-        by_ties.then_with(|| match places.is_empty() {
+        by_ties.then_with(|| match self.layout.equals.places_ascend {
             true => a.cmp(&b),
             false => places[batch_a].at(row_a).cmp(&places[batch_b].at(row_b)),
         })

@@ -18,7 +18,8 @@
 //! in a bin only the latest can be chosen by anyone. When the right has ended, each left row
 //! takes the best of its own bin or, where that is empty, what the left row before it took. A
 //! forward join is the mirror image. Right rows may come in any order, the bin of the last row
-//! of a key is tried first, so that rows in time order find theirs at once.
+//! of a key is tried first, so that rows in time order find theirs at once. Those that come in none may
+//! be gathered instead ([`meeting`](super::meeting)).
 //!
 //! Several streams of right rows are offered at a time, each to [`Candidates`] of its own;
 //! [`choosing`](super::choosing) brings them together. The idea is Daft's (`asof_join` of its local
@@ -32,7 +33,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, exec_err};
 
 use super::SideIndex;
-use super::collect::Places;
+use super::collect::{Offered, Places, refuse_untimed};
 use super::line::LineTimes;
 use super::timeline::Timeline;
 use crate::kernel::domain::TimeValues;
@@ -50,6 +51,18 @@ pub(super) struct Best {
     pub time: i64,
     pub place: u64,
     pub row: RowId,
+}
+
+impl Best {
+    /// Whether it is chosen rather than another of the same bin.
+    #[inline]
+    pub(super) fn is_better_than(&self, other: &Self, backward: bool) -> bool {
+        let better = match backward {
+            true => (self.time, self.place) > (other.time, other.place),
+            false => (self.time, self.place) < (other.time, other.place),
+        };
+        better || !other.row.is_some()
+    }
 }
 
 pub(super) const NOTHING: Best = Best {
@@ -127,9 +140,34 @@ pub(crate) struct Offer<'a> {
     pub time: &'a ArrayRef,
     /// Rows that can match at all; all of them if `None`.
     pub mask: Option<&'a BooleanArray>,
-    pub places: &'a Places,
-    /// The number that its rows get as [`RowId::batch`].
-    pub number: u32,
+    pub places: Places,
+}
+
+impl SideIndex {
+    /// A batch of the right as an index of the left has its keys and times.
+    pub(crate) fn offered(&self, offer: Offer<'_>) -> Result<Offered> {
+        let mut keys = self.ordinals.lookup(offer.keys, offer.time.len())?;
+        if let Some(mask) = offer.mask {
+            refuse(&mut keys, mask);
+        }
+        let times = self.domain.times(Side::Right, offer.time)?;
+        refuse_untimed(&mut keys, &times);
+        Ok(Offered {
+            keys,
+            times,
+            places: offer.places,
+        })
+    }
+
+    /// How many rows it has that can match.
+    pub(crate) fn rows(&self) -> usize {
+        self.all.rows.len()
+    }
+
+    /// How many keys it has.
+    pub(crate) fn keys_len(&self) -> usize {
+        self.ordinals.len()
+    }
 }
 
 impl Candidates {
@@ -169,14 +207,16 @@ impl Candidates {
         self.best.len() < rows || self.keys.len() < keys
     }
 
-    /// Offers the rows of a batch; gives those that are the best of a bin so far.
-    pub(crate) fn offer(&mut self, index: &SideIndex, batch: &Offer<'_>) -> Result<Vec<u32>> {
-        let mut keys = index.ordinals.lookup(batch.keys, batch.time.len())?;
-        if let Some(mask) = batch.mask {
-            refuse(&mut keys, mask);
-        }
-        let timed = index.domain.times(Side::Right, batch.time)?;
-        let (LineTimes::I64(line), TimeValues::I64(times)) = (&index.all.times, &timed.values)
+    /// Offers the rows of a batch, which get a number as [`RowId::batch`]; gives those that are the
+    /// best of a bin so far.
+    pub(crate) fn offer(
+        &mut self,
+        index: &SideIndex,
+        batch: &Offered,
+        number: u32,
+    ) -> Result<Vec<u32>> {
+        let (LineTimes::I64(line), TimeValues::I64(times)) =
+            (&index.all.times, &batch.times.values)
         else {
             return exec_err!("as-of values of the sides are on different lines");
         };
@@ -184,8 +224,8 @@ impl Candidates {
         // Whether a left row of equal time is passed over.
         let equal_precedes = backward != self.op.allows_equal();
         self.won.clear();
-        for (row, (key, time)) in keys.iter().zip(times.iter()).enumerate() {
-            if !is_known(*key) || !timed.is_valid(row) {
+        for (row, (key, time)) in batch.keys.iter().zip(times.iter()).enumerate() {
+            if !is_known(*key) {
                 continue;
             }
             let key = &mut self.keys[*key as usize];
@@ -198,28 +238,24 @@ impl Candidates {
                 false if point > start => point - 1,
                 _ => continue,
             };
-            let place = batch.places.at(row);
-            let best = &mut self.best[bin];
-            let better = match backward {
-                true => (*time, place) > (best.time, best.place),
-                false => (*time, place) < (best.time, best.place),
-            };
-            if !best.row.is_some() {
-                self.live.push(bin as u32);
-            } else if !better {
-                continue;
-            }
-            if best.row.batch != batch.number {
-                self.won.push(bin as u32);
-            }
-            *best = Best {
+            let candidate = Best {
                 time: *time,
-                place,
+                place: batch.places.at(row),
                 row: RowId {
-                    batch: batch.number,
+                    batch: number,
                     row: row as u32,
                 },
             };
+            let best = &mut self.best[bin];
+            if !best.row.is_some() {
+                self.live.push(bin as u32);
+            } else if !candidate.is_better_than(best, backward) {
+                continue;
+            }
+            if best.row.batch != number {
+                self.won.push(bin as u32);
+            }
+            *best = candidate;
         }
         let rows = self.won.iter().map(|bin| self.best[*bin as usize].row.row);
         Ok(rows.collect())

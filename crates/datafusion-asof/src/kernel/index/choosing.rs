@@ -3,7 +3,8 @@
 //! # Algorithm
 //!
 //! Positions of the index are gone through in time order, for a forward join against it. Each
-//! takes the best row of its bin in any right partition ([`candidates`](super::candidates)) or,
+//! takes the best row of its bin in any right partition ([`candidates`](super::candidates),
+//! [`meeting`](super::meeting)) or,
 //! where all are empty, what the position before it took, if that has the same key. Threads share
 //! the positions out in *stretches*; what a stretch leaves to the next one is the best row of its
 //! last bin that is not empty, which is found from its end without going through the rest:
@@ -27,22 +28,31 @@ use datafusion::common::{Result, exec_err};
 use super::SideIndex;
 use super::candidates::{Best, Candidates, NOTHING};
 use super::line::LineTimes;
+use super::meeting::Gathered;
 use crate::kernel::pieces::{PIECE, Pieces};
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
-use crate::spec::AsOfDirection;
+use crate::spec::{AsOfDirection, MatchOp};
 
 /// The candidates in a part of the right side.
 pub(crate) struct OfStream {
     pub candidates: Candidates,
-    /// How many right batches those before it kept.
+    /// How many right batches those before it have.
     pub before: u32,
+}
+
+/// The right rows that are candidates, wherever they come from.
+#[derive(Default)]
+pub(crate) struct AllCandidates {
+    /// Of the first batches, if any were gathered.
+    pub gathered: Option<Gathered>,
+    pub streams: Vec<OfStream>,
 }
 
 /// The left rows of an index, and the right rows that they choose among.
 pub(crate) struct Choosing {
     index: Arc<SideIndex>,
-    candidates: Vec<OfStream>,
+    candidates: AllCandidates,
     backward: bool,
     tolerance: Option<Tolerance>,
 }
@@ -66,12 +76,11 @@ impl Choosing {
     /// `candidates` of the whole right side.
     pub(crate) fn new(
         index: Arc<SideIndex>,
-        candidates: Vec<OfStream>,
-        tolerance: Option<Tolerance>,
+        candidates: AllCandidates,
+        (op, tolerance): (MatchOp, Option<Tolerance>),
     ) -> Self {
-        let op = candidates.first().map(|first| first.candidates.op);
         Self {
-            backward: op.is_none_or(|op| op.direction() == AsOfDirection::Backward),
+            backward: op.direction() == AsOfDirection::Backward,
             index,
             candidates,
             tolerance,
@@ -161,13 +170,10 @@ impl Choosing {
                     row = best.row;
                 }
                 true => counts.beyond_tolerance += 1,
-                false => {
-                    let mut streams = self.candidates.iter();
-                    match streams.any(|stream| stream.candidates.has_seen(key)) {
-                        true => counts.wrong_side += 1,
-                        false => counts.no_key += 1,
-                    }
-                }
+                false => match self.has_seen(key) {
+                    true => counts.wrong_side += 1,
+                    false => counts.no_key += 1,
+                },
             }
             rows.push(row);
         }
@@ -202,16 +208,22 @@ impl Choosing {
         offsets.partition_point(|start| *start <= position) - 1
     }
 
+    /// Whether the right has a key.
+    fn has_seen(&self, key: usize) -> bool {
+        let AllCandidates { streams, gathered } = &self.candidates;
+        let mut streams = streams.iter();
+        streams.any(|stream| stream.candidates.has_seen(key))
+            || gathered.as_ref().is_some_and(|of| of.has_seen(key))
+    }
+
     /// The best right row of a bin in the whole right side.
+    #[inline]
     fn best(&self, position: usize) -> Best {
-        let mut best = NOTHING;
-        for OfStream { candidates, before } in &self.candidates {
+        let AllCandidates { streams, gathered } = &self.candidates;
+        let mut best = (gathered.as_ref()).map_or(NOTHING, |of| of.best(position));
+        for OfStream { candidates, before } in streams {
             let found = candidates.best[position];
-            let better = match self.backward {
-                true => (found.time, found.place) > (best.time, best.place),
-                false => (found.time, found.place) < (best.time, best.place),
-            };
-            if found.row.is_some() && (better || !best.row.is_some()) {
+            if found.row.is_some() && found.is_better_than(&best, self.backward) {
                 best = found;
                 best.row.batch += before;
             }

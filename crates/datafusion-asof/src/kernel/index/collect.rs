@@ -11,7 +11,7 @@ use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
 
 use crate::kernel::domain::{Line, TimeDomain, TimeValues, Times};
 use crate::kernel::ordinals::{KeyOrdinals, KeyType, NULL_KEY, REFUSED, is_known, refuse};
@@ -50,18 +50,33 @@ pub(crate) struct IndexBatch<'a> {
 /// Bytes for each row of which the time is ranked once all are known.
 const RANK_ROW: usize = 3 * size_of::<u64>();
 
-/// The batches of one partition of the right side.
+/// The batches of one partition of the side that is indexed.
 pub(crate) struct IndexPart {
     pub(super) spec: IndexSpec,
     pub(super) ordinals: KeyOrdinals,
+    pub(super) rows: Arrivals,
+    hopeless: Hopeless,
+    ties: Option<RowConverter>,
+}
+
+/// What is taken of batches, whose keys have numbers.
+#[derive(Default)]
+pub(crate) struct Arrivals {
     pub(super) batches: Vec<Collected>,
     /// By ordinal, how many rows can match.
     pub(super) counts: Vec<u32>,
     /// The least and the greatest time, if times are numbers.
     pub(super) span: Option<(i128, i128)>,
-    hopeless: Hopeless,
-    ties: Option<RowConverter>,
+    /// Bytes that the batches hold.
     pub(super) bytes: usize,
+}
+
+/// Rows of the other side, of which the keys have the ordinals of an index.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub keys: Vec<u32>,
+    pub times: Times,
+    pub places: Places,
 }
 
 /// Rows that cannot match whatever the other side has.
@@ -228,11 +243,8 @@ impl IndexPart {
                 _ => Some(RowConverter::new(fields.collect())?),
             },
             spec: spec.clone(),
-            batches: vec![],
-            counts: vec![],
-            span: None,
+            rows: Arrivals::default(),
             hopeless: Hopeless::default(),
-            bytes: 0,
         })
     }
 
@@ -245,16 +257,8 @@ impl IndexPart {
         }
         let times = self.spec.domain.times(self.spec.side, batch.time)?;
         self.hopeless.add(&keys);
-        refuse_untimed(&mut keys, &times, &mut self.hopeless);
-        self.counts.resize(self.ordinals.len(), 0);
-        for key in keys.iter().filter(|key| is_known(**key)) {
-            self.counts[*key as usize] += 1;
-        }
-        self.span = match &times.values {
-            TimeValues::I64(places) => widened(self.span, &keys, places),
-            TimeValues::I128(places) => widened(self.span, &keys, places),
-            TimeValues::Rows(_) => None,
-        };
+        self.hopeless.null_time += refuse_untimed(&mut keys, &times);
+        self.rows.count(&keys, &times, self.ordinals.len());
         let bounds = self.spec.bounds.iter().zip(batch.bounds);
         let bounds = bounds.map(|(bound, column)| bound.values(column));
         let ties = self.ties.as_ref();
@@ -269,8 +273,7 @@ impl IndexPart {
             bounds: bounds.collect::<Result<_>>()?,
             validity: validity.collect(),
         };
-        self.bytes += collected.size();
-        self.batches.push(collected);
+        self.rows.push(collected);
         Ok(())
     }
 
@@ -283,7 +286,7 @@ impl IndexPart {
         };
         let row = size_of::<u32>() + time + size_of::<i128>() * self.spec.bounds.len();
         let keys = self.ordinals.len() + rows;
-        let counts = match keys > self.counts.capacity() {
+        let counts = match keys > self.rows.counts.capacity() {
             true => 2 * keys * size_of::<u32>(),
             false => 0,
         };
@@ -297,20 +300,99 @@ impl IndexPart {
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         let ties = self.ties.as_ref().map_or(0, RowConverter::size);
-        self.bytes + ties + self.ordinals.size() + self.counts.capacity() * size_of::<u32>()
+        self.rows.size() + ties + self.ordinals.size()
     }
 }
 
-/// Takes the keys from rows that have no time.
-fn refuse_untimed(keys: &mut [u32], times: &Times, hopeless: &mut Hopeless) {
-    if !times.all_valid() {
-        for (row, key) in keys.iter_mut().enumerate() {
-            if !times.is_valid(row) && is_known(*key) {
-                *key = REFUSED;
-                hopeless.null_time += 1;
-            }
+impl Offered {
+    /// Whether most times are not before the one before.
+    pub(crate) fn ascends(&self) -> bool {
+        let TimeValues::I64(times) = &self.times.values else {
+            return false;
+        };
+        let ascents = times.windows(2).filter(|pair| pair[0] <= pair[1]).count();
+        8 * (ascents + 1) >= 7 * times.len()
+    }
+
+    /// The rows that can match.
+    pub(crate) fn known(&self) -> Vec<u32> {
+        let rows = (0..).zip(&self.keys);
+        let known = rows.filter(|(_, key)| is_known(**key));
+        known.map(|(row, _)| row).collect()
+    }
+
+    /// Some of the rows alone.
+    pub(crate) fn only(&self, rows: &[u32]) -> Result<Self> {
+        let TimeValues::I64(times) = &self.times.values else {
+            return exec_err!("as-of values of the sides are on different lines");
+        };
+        let rows = || rows.iter().map(|row| *row as usize);
+        let times: ScalarBuffer<i64> = rows().map(|row| times[row]).collect();
+        Ok(Self {
+            keys: rows().map(|row| self.keys[row]).collect(),
+            times: Times::all_known(times),
+            places: Places::new(rows().map(|row| self.places.at(row)).collect()),
+        })
+    }
+}
+
+impl Arrivals {
+    /// Adds rows of the other side, to whose index of so many keys their ordinals belong.
+    pub(crate) fn take(&mut self, offered: Offered, keys: usize) {
+        self.count(&offered.keys, &offered.times, keys);
+        self.push(Collected {
+            keys: RowKeys::new(offered.keys),
+            times: offered.times,
+            places: offered.places,
+            ties: None,
+            bounds: vec![],
+            validity: vec![],
+        });
+    }
+
+    /// Bytes that [`Self::take`] may take for so many rows.
+    pub(crate) fn room(&self, rows: usize, keys: usize) -> usize {
+        let counts = keys.saturating_sub(self.counts.capacity()) * size_of::<u32>();
+        size_of::<Collected>() + rows * (size_of::<u32>() + size_of::<i64>()) + counts
+    }
+
+    /// Bytes held, for the memory pool.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes + self.counts.capacity() * size_of::<u32>()
+    }
+
+    /// Counts rows of a side with so many keys.
+    fn count(&mut self, ordinals: &[u32], times: &Times, keys: usize) {
+        self.counts.resize(keys, 0);
+        for key in ordinals.iter().filter(|key| is_known(**key)) {
+            self.counts[*key as usize] += 1;
+        }
+        self.span = match &times.values {
+            TimeValues::I64(places) => widened(self.span, ordinals, places),
+            TimeValues::I128(places) => widened(self.span, ordinals, places),
+            TimeValues::Rows(_) => None,
+        };
+    }
+
+    fn push(&mut self, collected: Collected) {
+        self.bytes += collected.size();
+        self.batches.push(collected);
+    }
+}
+
+/// Takes the keys from rows that have no time; gives how many had one.
+pub(super) fn refuse_untimed(keys: &mut [u32], times: &Times) -> usize {
+    if times.all_valid() {
+        return 0;
+    }
+    let mut refused = 0;
+    for (row, key) in keys.iter_mut().enumerate() {
+        if !times.is_valid(row) && is_known(*key) {
+            *key = REFUSED;
+            refused += 1;
         }
     }
+    refused
 }
 
 fn has_nulls(valid: &NullBuffer) -> bool {

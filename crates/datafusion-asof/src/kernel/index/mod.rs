@@ -40,6 +40,7 @@ mod collect;
 mod decide;
 mod finish;
 mod line;
+mod meeting;
 mod numbers;
 mod plan;
 mod planning;
@@ -52,9 +53,12 @@ mod walk;
 
 pub(crate) use self::build::Sharded;
 pub(crate) use self::candidates::{Candidates, Offer};
-pub(crate) use self::choosing::{Choosing, OfStream, Placing};
-pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Places};
+pub(crate) use self::choosing::{AllCandidates, Choosing, OfStream, Placing};
+pub(crate) use self::collect::{
+    Arrivals, Hopeless, IndexBatch, IndexPart, IndexSpec, Offered, Places,
+};
 pub(crate) use self::line::IndexTime;
+pub(crate) use self::meeting::{Bins, Gathered, Meeting};
 pub(crate) use self::plan::{IndexPlan, LinePlan};
 pub(crate) use self::planning::Planning;
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};

@@ -71,8 +71,10 @@ pub(super) struct ShardKeys {
 pub(super) struct Equals {
     /// By batch the columns of `TIES BY`.
     pub ties: Vec<Rows>,
-    /// By batch; only if they do not grow with the numbers.
+    /// By batch; only if they do not grow with the numbers, or somebody else wants them.
     pub places: Vec<Places>,
+    /// Whether numbers order rows as their places do.
+    pub places_ascend: bool,
 }
 
 /// Some batches whose rows are to be scattered to shards.
@@ -111,6 +113,8 @@ pub(super) struct Planned {
     /// The times of each batch and how they were ranked, if they are no numbers.
     pub places: Option<Vec<Vec<i64>>>,
     pub ranks: Option<Ranks>,
+    /// Whether the places of rows are wanted once they are ordered.
+    pub keeps_places: bool,
 }
 
 impl<T: PlanTime> LinePlan<T> {
@@ -122,7 +126,7 @@ impl<T: PlanTime> LinePlan<T> {
             ..
         } = planned;
         let mut layout = Layout {
-            equals: Equals::of(&mut batches),
+            equals: Equals::of(&mut batches, planned.keeps_places),
             offsets: planned.offsets,
             ordinals: planned.ordinals,
             numbers: RowNumbers::new(batches.iter().map(|b| b.batch.rows())),
@@ -182,7 +186,7 @@ impl<T> Layout<T> {
 }
 
 impl Equals {
-    fn of(batches: &mut [OfPart]) -> Self {
+    fn of(batches: &mut [OfPart], keeps_places: bool) -> Self {
         let ends = batches.iter().map(|of_part| of_part.batch.places.ends());
         let ends: Vec<_> = ends.collect();
         let ascend = |pair: &[Option<(u64, u64)>]| match pair {
@@ -196,7 +200,11 @@ impl Equals {
             .unzip();
         Self {
             ties: ties.into_iter().flatten().collect(),
-            places: if ascend { vec![] } else { places },
+            places: match ascend && !keeps_places {
+                true => vec![],
+                false => places,
+            },
+            places_ascend: ascend,
         }
     }
 }

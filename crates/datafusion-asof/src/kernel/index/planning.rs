@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::common::{Result, exec_err};
 
-use super::collect::{IndexPart, IndexSpec};
+use super::collect::{Arrivals, IndexPart, IndexSpec};
 use super::plan::{IndexPlan, LinePlan, OfPart, Planned, Route, ShardKeys};
 use super::ranks::Ranking;
 use crate::kernel::domain::Line;
@@ -38,6 +38,7 @@ pub(crate) struct Planning {
     ranking: Option<Ranking>,
     ranked: bool,
     routing: Routing,
+    keeps_places: bool,
 }
 
 struct PartKeys {
@@ -74,8 +75,41 @@ impl Planning {
         let Some(spec) = parts.first().map(|part| part.spec.clone()) else {
             return exec_err!("an index of an as-of join has at least one part");
         };
+        let (mut waiting, mut rows) = (VecDeque::new(), vec![]);
+        for mut part in parts {
+            waiting.push_back(PartKeys {
+                ordinals: part.ordinals,
+                counts: std::mem::take(&mut part.rows.counts),
+            });
+            rows.push(part.rows);
+        }
+        Self::of_rows(spec, rows, waiting)
+    }
+
+    /// Begins to bring rows together whose keys have the ordinals of an index of the other side.
+    ///
+    /// # Errors
+    /// As [`Self::try_new`].
+    pub(crate) fn of_arrivals(spec: IndexSpec, rows: Vec<Arrivals>, keys: usize) -> Result<Self> {
+        let mut counts = vec![0; keys];
+        for arrivals in &rows {
+            for (count, of_part) in counts.iter_mut().zip(&arrivals.counts) {
+                *count += *of_part as usize;
+            }
+        }
+        let as_they_are = Arc::new((0..keys as u32).collect::<Vec<_>>());
+        let ordinals_of = vec![as_they_are; rows.len()];
+        Ok(Self {
+            counts,
+            ordinals_of,
+            keeps_places: true,
+            ..Self::of_rows(spec, rows, VecDeque::new())?
+        })
+    }
+
+    fn of_rows(spec: IndexSpec, parts: Vec<Arrivals>, waiting: VecDeque<PartKeys>) -> Result<Self> {
         let mut span: Option<(i128, i128)> = None;
-        let (mut waiting, mut batches, mut batch_bytes) = (VecDeque::new(), vec![], 0);
+        let (mut batches, mut batch_bytes) = (vec![], 0);
         for (part, collected) in parts.into_iter().enumerate() {
             span = match (span, collected.span) {
                 (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
@@ -88,10 +122,6 @@ impl Planning {
                 number,
                 batch,
             }));
-            waiting.push_back(PartKeys {
-                ordinals: collected.ordinals,
-                counts: collected.counts,
-            });
         }
         let rows: usize = batches.iter().map(|b| b.batch.rows()).sum();
         if u32::try_from(rows).is_err() {
@@ -110,6 +140,7 @@ impl Planning {
             ranking: (spec.domain.line() == Line::Rows).then(Ranking::default),
             ranked: false,
             routing: Routing::default(),
+            keeps_places: false,
             spec,
         })
     }
@@ -129,6 +160,7 @@ impl Planning {
             shards: self.routing.shards,
             places,
             ranks,
+            keeps_places: self.keeps_places,
         };
         Ok(match line {
             Line::I128 => IndexPlan::I128(LinePlan::try_new(planned)?),

@@ -97,6 +97,10 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         self.times[position]
     }
 
+    pub(super) fn stretch(&self, stretch: Range<usize>) -> &[T] {
+        &self.times[stretch]
+    }
+
     /// Begins to search, among the samples that stay in cache.
     pub(super) fn narrow(&self, queries: &mut [Query<T>], equal_precedes: bool) {
         match equal_precedes {

@@ -216,7 +216,10 @@ fn the_cheaper_side_is_indexed() {
     let table = [
         (with_rows(10_000, 40 * million), BroadcastLeft),
         (in_order(with_rows(10_000, 40 * million)), BroadcastLeft),
-        (with_rows(5 * million, 20 * million), Broadcast),
+        (with_rows(5 * million, 20 * million), BroadcastLeft),
+        (with_rows(million, 20 * million), BroadcastLeft),
+        (with_rows(5 * million, 5 * million), Broadcast),
+        (with_rows(20 * million, 5 * million), Broadcast),
         (in_order(with_rows(million, 20 * million)), BroadcastLeft),
         (
             in_order(with_rows(5 * million, 20 * million)),

@@ -1,0 +1,183 @@
+//! The shell on a cluster of two processes: what a terminal shows of a query, and what nobody is told.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Place;
+use crate::process::interrupt;
+use crate::terminal::Terminal;
+
+/// How long a cluster may take to be there on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+const SECRET: &str = "wJalrXUtnFEMI-a-secret-of-the-client";
+
+/// A process that ends with this.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A scheduler and an executor, whose logs are in a place.
+struct Cluster {
+    url: String,
+    _processes: [Process; 2],
+}
+
+impl Cluster {
+    /// With these variables of the executor.
+    fn start(place: &Place, env: &[(&str, &str)]) -> Self {
+        let free: Vec<_> = (0..4)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .collect();
+        let ports = free
+            .iter()
+            .map(|free| free.local_addr().expect("an address").port());
+        let [scheduler, flight, grpc, health] = *ports.collect::<Vec<_>>() else {
+            unreachable!("four ports")
+        };
+        drop(free);
+        let start = |name: &str, env: &[(&str, &str)], args: &[String]| {
+            // Beside the shell, where cargo has put all that it builds for tests.
+            let program = Path::new(env!("CARGO_BIN_EXE_asof")).with_file_name(name);
+            let log = File::create(place.path(name)).expect("a log");
+            let child = Command::new(&program)
+                .args(["--bind-host=127.0.0.1", "--external-host=127.0.0.1"])
+                .args(args)
+                .env("RUST_LOG", "debug")
+                .envs(env.iter().copied())
+                .stdin(Stdio::null())
+                .stdout(log)
+                .spawn();
+            Process(child.expect("a program that cargo has built too"))
+        };
+        let args = [
+            format!("--bind-port={scheduler}"),
+            "--scheduler-policy=pull-staged".to_owned(),
+        ];
+        let first = start("asof-scheduler", &[], &args);
+        let args = [
+            format!("--bind-port={flight}"),
+            format!("--bind-grpc-port={grpc}"),
+            format!("--bind-health-port={health}"),
+            "--scheduler-host=127.0.0.1".to_owned(),
+            format!("--scheduler-port={scheduler}"),
+            "--scheduler-connect-timeout-seconds=60".to_owned(),
+            "--task-scheduling-policy=pull-staged".to_owned(),
+            format!("--work-dir={}", place.path("").display()),
+        ];
+        let second = start("asof-executor", env, &args);
+        let cluster = Self {
+            url: format!("df://127.0.0.1:{scheduler}"),
+            _processes: [first, second],
+        };
+        let since = Instant::now();
+        while place
+            .run(["--cluster", &cluster.url, "-q", "-c", "SELECT 1"])
+            .code
+            != Some(0)
+        {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{}",
+                place.read("asof-scheduler")
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        cluster
+    }
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_query_is() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, &[]);
+    let many = "CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 100000)";
+    let long = "SELECT count(*) FROM t a JOIN t b ON a.x < b.x + 1";
+    let command = place.command(["--cluster", &cluster.url, "-c", many, "-c", long]);
+    let (mut shell, terminal) = Terminal::of(command);
+    terminal.wait_for("stages: ");
+    interrupt(&shell);
+    assert_eq!(shell.wait().expect("an end").code(), Some(130));
+    let said = terminal.end();
+    assert!(said.contains(" running"), "{said:?}");
+    assert!(said.ends_with("\r\x1b[K"), "the line is gone: {said:?}");
+}
+
+/// The address of a server of S3 that says of each file how long it is, and gives none.
+fn forbidding_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.expect("a connection"));
+            let mut request = String::new();
+            let mut lines = 0;
+            while connection.read_line(&mut request).unwrap_or(0) > 2 {
+                lines += 1;
+            }
+            let answer = match request.starts_with("HEAD") && lines > 0 {
+                true => {
+                    "200 OK\r\nlast-modified: Wed, 21 Oct 2026 07:28:00 GMT\r\netag: \"1\"\r\n\
+                     content-length: 1000"
+                }
+                false => "403 Forbidden\r\ncontent-length: 0",
+            };
+            let answer = format!("HTTP/1.1 {answer}\r\nconnection: close\r\n\r\n");
+            // Whoever asked may have gone.
+            let _ = connection.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn nobody_is_told_a_secret() {
+    let place = Place::new();
+    let server = forbidding_server();
+    let executor = [
+        ("AWS_ENDPOINT", server.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_SKIP_SIGNATURE", "true"),
+    ];
+    let cluster = Cluster::start(&place, &executor);
+    let table = format!(
+        "CREATE EXTERNAL TABLE t (id BIGINT) STORED AS PARQUET LOCATION 's3://bucket/t.parquet'
+         OPTIONS (aws.access_key_id 'AKIDEXAMPLE', aws.secret_access_key '{SECRET}', aws.region 'r',
+                  aws.endpoint '{server}', aws.allow_http 'true')"
+    );
+    let settings = "SET datafusion.execution.collect_statistics = false";
+    let plan = "EXPLAIN VERBOSE SELECT sum(id) FROM t WHERE id > 3";
+    let rest = [
+        "-c",
+        settings,
+        "-c",
+        &table,
+        "-c",
+        plan,
+        "-c",
+        "SELECT sum(id) FROM t",
+    ];
+    let outcome = place.run(["--cluster", &cluster.url].into_iter().chain(rest));
+    assert!(outcome.stdout.contains("t.parquet"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("may not read a file"),
+        "{outcome:?}"
+    );
+    let logs = place.read("asof-scheduler") + &place.read("asof-executor");
+    assert!(
+        logs.contains(" DEBUG ") && logs.contains("t.parquet"),
+        "{logs}"
+    );
+    for told in [&outcome.stdout, &outcome.stderr, &logs] {
+        assert!(!told.contains(SECRET), "{told}");
+    }
+}
