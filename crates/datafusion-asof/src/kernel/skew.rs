@@ -34,12 +34,12 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::common::Result;
 
+use self::cuts::{most_at_one_time, quantiles, ranges_for};
+use self::held::Blocks;
 use super::domain::TimeDomain;
 use super::ordinals::{KeyOrdinals, KeyType};
 use super::place::Place;
 use crate::spec::Side;
-use cuts::{most_at_one_time, quantiles, ranges_for};
-use held::Blocks;
 
 /// How many standard deviations a load may be less than it seems.
 const DEVIATIONS: f64 = 1.5;

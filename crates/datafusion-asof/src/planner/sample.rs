@@ -35,8 +35,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::line::{draws, reaches, spots};
-use crate::exec::file_scan;
-use crate::kernel::skew::{SampledBlock, whole_blocks};
+use crate::exec::{SampledBlock, file_scan, whole_blocks};
 
 /// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
 const BLOCKS: usize = 64;

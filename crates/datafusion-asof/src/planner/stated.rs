@@ -28,8 +28,7 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 use datafusion::scalar::ScalarValue;
 
-use crate::exec::{SampledSide, file_scan};
-use crate::kernel::skew::SampledBlock;
+use crate::exec::{SampledBlock, SampledSide, file_scan};
 
 /// Times between the ends: ranges are cut at some of them. They are divided among files by their rows.
 const TIMES: usize = 1024;

@@ -380,5 +380,5 @@ fn blocks_weigh_what_they_stand_for() {
         .iter()
         .map(|key| (100.0 * key.share).round())
         .collect();
-    assert_eq!(shares, [9.0, 91.0], "A first, of which more is certain");
+    assert_eq!(shares, [91.0, 9.0]);
 }
