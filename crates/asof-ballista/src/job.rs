@@ -40,6 +40,7 @@ use tonic::{Request, Status};
 
 use crate::cluster::Cluster;
 use crate::codec::physical_codec;
+use crate::even_tasks::with_even_tasks;
 use crate::progress::Watch;
 use crate::rest::{in_time, ran_smoothly};
 use crate::result::Source;
@@ -135,6 +136,7 @@ impl Job {
         config: &SessionConfig,
         session: &str,
     ) -> Result<JobRequest> {
+        let config = with_even_tasks(config, plan)?;
         let settings = config.to_key_value_pairs();
         let config = config.ballista_config();
         let codec = physical_codec();

@@ -33,6 +33,7 @@ pub mod scheduler;
 
 mod analyze;
 mod cluster;
+mod even_tasks;
 mod job;
 mod limits;
 #[cfg(feature = "server")]

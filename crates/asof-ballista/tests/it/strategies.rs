@@ -6,7 +6,7 @@ use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::data::{ALL, Data, join, run, shown};
-use crate::process::{LocalCluster, local_session};
+use crate::process::{LocalCluster, VCORES, local_session};
 
 const STRATEGIES: [&str; 4] = ["broadcast", "sort_merge", "time_salted", "auto"];
 
@@ -142,6 +142,18 @@ fn metric(line: &str, name: &str) -> f64 {
         }
 }
 
+/// How many tasks the executors were given of the third stage of the last query: the first two exchange its sides.
+fn tasks_of_the_last_join(cluster: &LocalCluster) -> usize {
+    let logs = cluster.whole_logs();
+    let tasks = logs.split("Received task: [TID ").skip(1);
+    let tasks = tasks.filter_map(|task| task.split(']').next()?.split_once('/'));
+    let tasks: Vec<(&str, &str)> = tasks.collect();
+    // Ids are in the order of time.
+    let last = tasks.iter().map(|(job, _)| job).max();
+    let of_join = |(job, task): &&(&str, &str)| Some(job) == last && task.starts_with("3.");
+    tasks.iter().filter(of_join).count()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn work_is_where_it_should_be() -> Result<()> {
     let cluster = LocalCluster::start(2).await;
@@ -174,5 +186,7 @@ async fn work_is_where_it_should_be() -> Result<()> {
         largest < 140.0,
         "the largest partition holds {largest} % of the mean: {salted}"
     );
+    // Each partition is a task, which executors share.
+    assert_eq!(tasks_of_the_last_join(&cluster), 2 * VCORES);
     Ok(())
 }
