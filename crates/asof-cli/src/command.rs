@@ -113,16 +113,17 @@ async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
     Ok(())
 }
 
-/// Words, in which quoted text may have blanks; quotes are kept.
+/// Words, of which those that begin with a quote may have blanks; quotes are kept.
 fn words(text: &str) -> Vec<String> {
-    let mut quote = None;
+    let (mut quote, mut begins) = (None, true);
     let words = text.split(move |c: char| {
         match quote {
             Some(open) if c == open => quote = None,
-            None if c == '\'' || c == '"' => quote = Some(c),
+            None if begins && (c == '\'' || c == '"') => quote = Some(c),
             _ => {}
         }
-        quote.is_none() && c.is_whitespace()
+        begins = c.is_whitespace();
+        quote.is_none() && begins
     });
     let words = words.filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
