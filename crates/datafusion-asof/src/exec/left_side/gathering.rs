@@ -151,10 +151,11 @@ impl Gathering {
                 self.put(task, rows);
                 break;
             };
-            drop(open);
+            // Asked before another task may merge: that would have made room.
             if self.rows.load(Ordering::Relaxed) == 0 {
                 return Err(no_room);
             }
+            drop(open);
             self.merge(When::Now).await?;
         }
         Ok(())
