@@ -14,8 +14,10 @@ use datafusion_asof::{AsOfJoinExec, AsOfSql, AsOfStrategy, WithAsOf};
 
 use crate::workload::Workload;
 
-/// How often the hot key occurs, in percent of the rows.
-pub const HOT_PERCENT: [u32; 5] = [0, 50, 90, 99, 100];
+/// One key with so many percent of the rows, or no key at all.
+pub const WORKLOADS: [&str; 6] = [
+    "skew_0", "skew_50", "skew_90", "skew_99", "skew_100", "no_key",
+];
 /// How many partitions a join is planned for.
 pub const PARTITIONS: [usize; 3] = [4, 16, 64];
 /// What is compared, by the name that `asof.strategy` has for it.

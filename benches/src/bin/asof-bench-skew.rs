@@ -1,7 +1,7 @@
 //! Time-salted joins beside others: hot keys of several shares, several numbers of partitions.
 //!
-//! `asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]` writes the tables to DIR if they
-//! are not there and prints a table in Markdown, of all shares of the hot key or of one. Times are medians
+//! `asof-bench-skew DIR [--scale F] [--repetitions N] [--workload NAME]` writes the tables to DIR if they
+//! are not there and prints a table in Markdown, of all workloads or of one. Times are medians
 //! of N runs (3), one more before them not counted.
 
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use benches::parquet;
-use benches::skew::{HOT_PERCENT, Measured, PARTITIONS, STRATEGIES, Setting, agree, measure};
+use benches::skew::{Measured, PARTITIONS, STRATEGIES, Setting, WORKLOADS, agree, measure};
 use benches::workload::Workload;
 use mimalloc::MiMalloc;
 
@@ -17,13 +17,13 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
 
-const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N] [--hot PERCENT]";
+const USAGE: &str = "usage: asof-bench-skew DIR [--scale F] [--repetitions N] [--workload NAME]";
 
 struct Options {
     directory: String,
     scale: f64,
     repetitions: usize,
-    hot: Vec<u32>,
+    workloads: Vec<String>,
 }
 
 #[tokio::main]
@@ -33,12 +33,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     println!(
-        "| hot, % | partitions | strategy | largest / mean | carried, % | matched by carried | seconds |"
+        "| workload | partitions | strategy | largest / mean | carried, % | matched by carried | seconds |"
     );
     println!("|---|---|---|---|---|---|---|");
     let mut wrong = 0;
-    for hot in options.hot {
-        let name = format!("skew_{hot}");
+    for name in options.workloads {
         let workload = Workload::named(&name, options.scale)?;
         let directory = format!("{}/{name}-{}", options.directory, options.scale);
         let directory = Path::new(&directory);
@@ -62,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 wrong += usize::from(is_wrong);
                 let mark = if is_wrong { " **WRONG**" } else { "" };
                 println!(
-                    "| {hot} | {partitions} | {}{mark} | {median:.3} |",
+                    "| {name} | {partitions} | {}{mark} | {median:.3} |",
                     shown(strategy, &runs[0])
                 );
             }
@@ -109,7 +108,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Bo
         directory: String::new(),
         scale: 1.0,
         repetitions: 3,
-        hot: HOT_PERCENT.to_vec(),
+        workloads: WORKLOADS.map(str::to_owned).to_vec(),
     };
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -119,7 +118,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Bo
         match arg.as_str() {
             "-h" | "--help" => return Ok(None),
             "--scale" => options.scale = value()?.parse()?,
-            "--hot" => options.hot = vec![value()?.parse()?],
+            "--workload" => options.workloads = vec![value()?],
             "--repetitions" => options.repetitions = value()?.parse::<usize>()?.max(1),
             _ if arg.starts_with('-') || directory.is_some() => {
                 return Err(format!("{arg} is not understood; {USAGE}").into());
@@ -142,9 +141,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_understood_or_refused() {
-        let options = read("--hot 90 dir --scale 0.5").expect("options");
+        let options = read("--workload no_key dir --scale 0.5").expect("options");
         let options = options.expect("more than help");
-        assert_eq!((options.directory.as_str(), options.hot), ("dir", vec![90]));
+        assert_eq!(
+            (options.directory.as_str(), options.workloads),
+            ("dir", vec!["no_key".to_owned()])
+        );
         assert_eq!((options.scale, options.repetitions), (0.5, 3));
         for help in ["--help", "-h", "dir --help"] {
             assert!(read(help).is_ok_and(|options| options.is_none()), "{help}");
