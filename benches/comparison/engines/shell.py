@@ -27,12 +27,15 @@ def _starts(join: Join, settings: str = "") -> dict[str, Start]:
         return _run(settings + sql.aggregates(workload, join(workload, _file)))
 
     def copy(job: Job) -> list[str]:
-        workload = job.workload()
-        rows = sql.rows(workload, join(workload, _file))
-        # Compressed by zstd(3), which is DataFusion's default.
-        return _run(f"{settings}COPY ({rows}) TO '{job.output}'")
+        return _run(settings + _copy(job, join))
 
     return {PARQUET: Start(aggregate, _answered), COPY: Start(copy, _finished)}
+
+
+def _copy(job: Job, join: Join) -> str:
+    workload = job.workload()
+    # Compressed by zstd(3), which is DataFusion's default.
+    return f"COPY ({sql.rows(workload, join(workload, _file))}) TO '{job.output}'; "
 
 
 def _run(text: str) -> list[str]:
@@ -68,6 +71,13 @@ def _scan(job: Job) -> list[str]:
     return _run(sql.scan(job.workload(), _file))
 
 
+def _scan_and_write(job: Job) -> list[str]:
+    """What the join has written, read and written again: only that counts."""
+    joined = f"{job.scratch}/joined.parquet"
+    written = _copy(job, sql.asof).replace(job.output, joined)
+    return _run(f"{written}COPY (SELECT * FROM '{joined}') TO '{job.output}'")
+
+
 def _nulls_refused(workload: Workload) -> str | None:
     return "would pass over NULLs" if workload.name == "nulls" else None
 
@@ -82,7 +92,12 @@ WINDOW_LAST_VALUE = Engine(
     # Its seconds grow with the square of the rows of a key.
     by_default=False,
 )
-SCAN = Engine("scan", "scan of the files", BASELINE, {PARQUET: Start(_scan, _finished)})
+SCAN = Engine(
+    "scan",
+    "scan of the files",
+    BASELINE,
+    {PARQUET: Start(_scan, _finished), COPY: Start(_scan_and_write, _finished)},
+)
 EQUI = Engine(
     "equi",
     "equality join",

@@ -2,8 +2,8 @@
 //!
 //! # Sides
 //!
-//! The tasks that read the right put its rows here, those that have a key of the left. When they are four
-//! times as many as the left rows, one of the tasks has them merged (`kernel/index/meeting.rs`), on all cores,
+//! The tasks that read the right put its rows here, those that have a key of the left. When they are twice
+//! as many as the left rows, one of the tasks has them merged (`kernel/index/meeting.rs`), on all cores,
 //! while the others wait. Of the rows those stay that are then the best of a left row ([`thinning`](super::thinning)).
 //! Whenever rows of earlier ones that are so no longer become too many, they go too.
 //!
@@ -35,8 +35,9 @@ use crate::exec::parallel::{in_parallel, in_pieces};
 use crate::kernel::index::{Arrivals, Bins, Gathered, IndexPlan, Meeting, Planning, SideIndex};
 use crate::spec::Side;
 
-/// Rows that are merged at a time, for each left row, and at least.
-const OF_LEFT_ROW: usize = 4;
+/// Rows that are merged at a time, for each left row, and at least. (With more, their memory takes longer to
+/// get than merging more often; with fewer, most of them are the best of a left row, and stay.)
+const OF_LEFT_ROW: usize = 2;
 const LEAST_FULL: usize = 1 << 18;
 /// And at most: rows that are merged have numbers of 32 bits.
 const MOST_FULL: usize = 1 << 31;
