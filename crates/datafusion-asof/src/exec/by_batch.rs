@@ -1,16 +1,20 @@
-//! The right rows that a block of left rows chose, in the order of the right batches.
+//! The right rows that a block of left rows chose, in the order of the right.
 //!
 //! # Motivation
 //!
-//! Left rows in no order choose right rows from all over the right side, and every value that is fetched
-//! for them one after the other waits for memory. Of a large block, though, many left rows chose rows of
+//! Every value that is fetched for one left row after the other may wait for memory: left rows in no order
+//! choose right rows from all over the right side, and even those in time order go back and forth among
+//! the last rows of all keys. Of a large block, though, many left rows chose rows of
 //! the same right batch. Fetched batch by batch they come out of few pages, and what is written, in the
-//! order of the left, stays in cache.
+//! order of the left, stays in cache. Fetched in the order of the rows, as nearly as that is had
+//! for nothing, they come one after the other, as memory gives them fastest.
 //!
 //! # Algorithm
 //!
-//! One pass of a counting sort by batch. It pays where the right side is larger than the caches, the
-//! block has a match on every few pages of it, and its matches are not in the right's order anyway.
+//! One pass of a counting sort by batch and part of the batch, parts as small as the counters fit the
+//! cache. It pays where the values of several columns are to be fetched in that order, or where the right side is
+//! larger than the caches, the block has a match on every few pages of it, and its matches are not in the
+//! right's order anyway.
 //!
 //! # Memory
 //!
@@ -22,6 +26,10 @@ use datafusion::common::Result;
 
 use crate::kernel::rows::RowId;
 
+/// Columns for which it pays however few the rows are.
+const COLUMNS: usize = 4;
+/// Counters that fit the cache.
+const COUNTERS: usize = 1 << 13;
 /// Rows of a block for which it pays.
 const MANY: usize = 32_768;
 /// Right rows that do not fit in the caches.
@@ -56,12 +64,26 @@ impl ByBatch {
             && changes.count() > rows.len() / 2
     }
 
+    /// Whether values of so many columns are better fetched in this order whatever the rows are.
+    pub(super) fn pays_for(columns: usize) -> bool {
+        columns >= COLUMNS
+    }
+
     /// Of rows that are of so many batches.
     pub(super) fn new(rows: &[RowId], batches: usize) -> Self {
         let chosen = || (0..).zip(rows).filter(|(_, row)| row.is_some());
-        let mut next = vec![0; batches + 1];
+        let last = chosen().map(|(_, row)| row.row).max().unwrap_or(0);
+        // As many counters as rows at most: clearing them would take longer than they save.
+        let counters = rows.len().min(COUNTERS);
+        let mut part_bits = 0;
+        while part_bits < u32::BITS - 1 && batches * parts(last, part_bits) > counters {
+            part_bits += 1;
+        }
+        let parts = parts(last, part_bits);
+        let slot = |row: &RowId| row.batch as usize * parts + (row.row >> part_bits) as usize;
+        let mut next = vec![0; batches * parts];
         for (_, row) in chosen() {
-            next[row.batch as usize] += 1;
+            next[slot(row)] += 1;
         }
         let mut start = 0;
         for slot in &mut next {
@@ -69,9 +91,9 @@ impl ByBatch {
         }
         let mut ordered = vec![Chosen::default(); start];
         for (by, row) in chosen() {
-            let slot = &mut next[row.batch as usize];
-            ordered[*slot] = Chosen { row: row.row, by };
-            *slot += 1;
+            let next = &mut next[slot(row)];
+            ordered[*next] = Chosen { row: row.row, by };
+            *next += 1;
         }
         let all = ordered.len() == rows.len();
         Self {
@@ -79,8 +101,12 @@ impl ByBatch {
                 let matched = BooleanBuffer::collect_bool(rows.len(), |at| rows[at].is_some());
                 NullBuffer::new(matched)
             }),
-            // Each begins where the one before it ends by now.
-            ends: next,
+            // Each part ends by now where the next one begins.
+            ends: next
+                .chunks(parts)
+                .filter_map(<[_]>::last)
+                .copied()
+                .collect(),
             rows: ordered,
             len: rows.len(),
         }
@@ -106,6 +132,11 @@ impl ByBatch {
         });
         batches.filter(|(_, rows)| !rows.is_empty())
     }
+}
+
+/// The parts of a batch whose last row is this.
+fn parts(last: u32, part_bits: u32) -> usize {
+    (last >> part_bits) as usize + 1
 }
 
 /// Values fetched for a block of left rows, of some of which rows come out.

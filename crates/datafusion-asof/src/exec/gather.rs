@@ -1,8 +1,9 @@
 //! Columns of right rows that are kept in many batches.
 //!
 //! An index knows all its batches before the first match: [`Fixed`] looks at those of a column
-//! of fixed width once, and then gathers value by value, or for many rows batch by batch
-//! ([`by_batch`](super::by_batch)). Everything else is left to arrow.
+//! of fixed width once, and then gathers value by value, or for many rows or columns in the order of
+//! the right ([`by_batch`](super::by_batch)). A merge has other batches for each of the left, and looks at
+//! them each time if the columns are many. Everything else is left to arrow.
 
 use std::sync::Arc;
 
@@ -35,8 +36,9 @@ pub(super) struct KeptBatches {
 impl KeptBatches {
     /// `nulls` is one NULL for each column.
     pub(super) fn new(batches: Vec<RecordBatch>, nulls: &[ArrayRef]) -> Self {
+        let all: Vec<&RecordBatch> = batches.iter().collect();
         let fixed = nulls.iter().enumerate();
-        let fixed = fixed.map(|(column, null)| fixed_width(&batches, column, null));
+        let fixed = fixed.map(|(column, null)| fixed_width(&all, column, null));
         Self {
             fixed: fixed.collect(),
             nulls: nulls.to_vec(),
@@ -46,6 +48,11 @@ impl KeptBatches {
 
     pub(super) fn batches(&self) -> &[RecordBatch] {
         &self.batches
+    }
+
+    #[cfg(test)]
+    pub(super) fn nulls(&self) -> &[ArrayRef] {
+        &self.nulls
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -75,9 +82,16 @@ impl RightRows for KeptBatches {
         let others = columns.iter().copied();
         let others: Vec<usize> = others.filter(|c| self.fixed[*c].is_none()).collect();
         let batch = |number: u32| self.batches.get(number as usize);
+        let fixed = columns.len() - others.len();
         let mut others = gather(&self.nulls, &others, rows, batch)?.into_iter();
+        // There is something to do for each batch.
+        let pays = ByBatch::pays_for(fixed) && rows.len() >= self.batches.len();
+        let by_batch = pays.then(|| ByBatch::new(rows, self.batches.len()));
         let gathered = columns.iter().map(|column| match &self.fixed[*column] {
-            Some(fixed) => fixed.gather(rows),
+            Some(fixed) => match &by_batch {
+                Some(rows) => fixed.gather_by_batch(rows),
+                None => fixed.gather(rows),
+            },
             None => others
                 .next()
                 .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
@@ -96,7 +110,11 @@ trait Gather: Send + Sync {
 }
 
 /// The given column of `batches` if its values are of fixed width; `null` is one of them.
-fn fixed_width(batches: &[RecordBatch], column: usize, null: &ArrayRef) -> Option<Box<dyn Gather>> {
+fn fixed_width(
+    batches: &[&RecordBatch],
+    column: usize,
+    null: &ArrayRef,
+) -> Option<Box<dyn Gather>> {
     macro_rules! fixed {
         ($t:ty) => {
             Some(Box::new(Fixed::<$t>::new(batches, column, null)))
@@ -117,7 +135,7 @@ struct Fixed<T: ArrowPrimitiveType> {
 }
 
 impl<T: ArrowPrimitiveType> Fixed<T> {
-    fn new(batches: &[RecordBatch], column: usize, null: &ArrayRef) -> Self {
+    fn new(batches: &[&RecordBatch], column: usize, null: &ArrayRef) -> Self {
         let arrays = || batches.iter().map(|batch| batch.column(column));
         let has_nulls = arrays().any(|array| array.null_count() > 0);
         Self {
@@ -204,29 +222,31 @@ pub(super) fn gather<'a>(
     if columns.is_empty() {
         return Ok(vec![]);
     }
-    // Source 0 is the NULL row, then each batch in the order of first use.
-    let mut sources: Vec<&RecordBatch> = vec![];
-    let mut source_of: HashMap<u32, usize> = HashMap::new();
-    let mut latest = (u32::MAX, 0);
-    let mut indices = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.batch != latest.0 {
-            latest = match source_of.get(&row.batch) {
-                Some(source) => (row.batch, *source),
-                None => match row.is_some().then(|| batch(row.batch)).flatten() {
-                    Some(found) => {
-                        sources.push(found);
-                        source_of.insert(row.batch, sources.len());
-                        (row.batch, sources.len())
-                    }
-                    None => (u32::MAX, 0),
-                },
-            };
+    let (sources, rows) = sources(rows, batch);
+    let primitive = columns.iter().map(|column| nulls[*column].data_type());
+    let primitive = primitive
+        .filter(|data_type| data_type.is_primitive())
+        .count();
+    let by_batch = ByBatch::pays_for(primitive).then(|| ByBatch::new(&rows, sources.len()));
+    let fixed = columns.iter().map(|column| {
+        let null = &nulls[*column];
+        let by_batch = by_batch.as_ref();
+        by_batch.and_then(|rows| Some((fixed_width(&sources, *column, null)?, rows)))
+    });
+    let fixed: Vec<_> = fixed.collect();
+    // Source 0 is the NULL row.
+    let index = |row: &RowId| match row.is_some() {
+        true => (row.batch as usize + 1, row.row as usize),
+        false => (0, 0),
+    };
+    let indices = match fixed.iter().any(Option::is_none) {
+        true => rows.iter().map(index).collect(),
+        false => vec![],
+    };
+    let column = |(column, fixed): (&usize, &Option<(Box<dyn Gather>, &ByBatch)>)| {
+        if let Some((fixed, rows)) = fixed {
+            return fixed.gather_by_batch(rows);
         }
-        let at = if latest.1 == 0 { 0 } else { row.row as usize };
-        indices.push((latest.1, at));
-    }
-    let column = |column: &usize| {
         let null: &dyn Array = &nulls[*column];
         let arrays: Vec<&dyn Array> = [null]
             .into_iter()
@@ -234,5 +254,38 @@ pub(super) fn gather<'a>(
             .collect();
         Ok(interleave(&arrays, &indices)?)
     };
-    columns.iter().map(column).collect()
+    columns.iter().zip(&fixed).map(column).collect()
+}
+
+/// The batches that some rows are of in the order of first use, and the rows with the batches' numbers there.
+fn sources<'a>(
+    rows: &[RowId],
+    batch: impl Fn(u32) -> Option<&'a RecordBatch>,
+) -> (Vec<&'a RecordBatch>, Vec<RowId>) {
+    let mut sources: Vec<&RecordBatch> = vec![];
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut latest = (u32::MAX, RowId::NONE.batch);
+    let mut named = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.batch != latest.0 {
+            let number = match numbers.get(&row.batch) {
+                Some(number) => *number,
+                None => match row.is_some().then(|| batch(row.batch)).flatten() {
+                    Some(found) => {
+                        let number = sources.len() as u32;
+                        sources.push(found);
+                        numbers.insert(row.batch, number);
+                        number
+                    }
+                    None => RowId::NONE.batch,
+                },
+            };
+            latest = (row.batch, number);
+        }
+        named.push(RowId {
+            batch: latest.1,
+            ..*row
+        });
+    }
+    (sources, named)
 }

@@ -10,7 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 
 use super::{ByBatch, Fetched, copy};
-use crate::exec::gather::{KeptBatches, RightRows};
+use crate::exec::gather::{KeptBatches, RightRows, gather};
 use crate::kernel::rows::RowId;
 
 /// Batches of different lengths, one of them empty, with and without NULLs.
@@ -75,6 +75,50 @@ fn values_are_those_fetched_one_by_one() -> Result<()> {
             assert_eq!(fetched.as_ref(), expected.first());
         }
         assert!(kept.gather_by_batch(3, &by_batch)?.is_none());
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_of_a_batch_are_in_its_order_as_far_as_counters_reach() {
+    let row = |batch, row| RowId { batch, row };
+    let order = |rows: &[RowId], batches| {
+        let by_batch = ByBatch::new(rows, batches);
+        let of = by_batch.batches().flat_map(|(batch, chosen)| {
+            let chosen = chosen.iter();
+            chosen.map(move |chosen| (batch, chosen.row, chosen.by))
+        });
+        of.collect::<Vec<_>>()
+    };
+    let backwards = [row(1, 3), row(1, 0), RowId::NONE, row(0, 1), row(1, 2)];
+    let sorted = vec![(0, 1, 3), (1, 0, 1), (1, 3, 0), (1, 2, 4)];
+    assert_eq!(
+        order(&backwards, 2),
+        sorted,
+        "two parts of two rows a batch"
+    );
+    let all: Vec<RowId> = (0..8_192).rev().map(|at| row(0, at)).collect();
+    let sorted: Vec<_> = (0..8_192).map(|at| (0, at, 8_191 - at)).collect();
+    assert_eq!(order(&all, 1), sorted);
+    let far = [row(0, u32::MAX), row(0, 0)];
+    assert_eq!(order(&far, 1), vec![(0, 0, 1), (0, u32::MAX, 0)]);
+}
+
+#[test]
+fn many_columns_are_those_fetched_one_by_one() -> Result<()> {
+    let kept = kept()?;
+    let nulls = kept.nulls();
+    let batch = |number: u32| kept.batches().get(number as usize);
+    // Each of the columns, of fixed width and not, several times.
+    let columns: Vec<usize> = (0..4).cycle().take(12).collect();
+    for rows in [rows(|_| true), rows(|i| i % 5 != 2), rows(|_| false)] {
+        let of_merge = gather(nulls, &columns, &rows, batch)?;
+        let of_index = kept.gather(&columns, &rows)?;
+        for (at, column) in columns.iter().enumerate() {
+            let alone = gather(nulls, &[*column], &rows, batch)?;
+            assert_eq!(&of_merge[at], &alone[0], "column {column} of a merge");
+            assert_eq!(&of_index[at], &alone[0], "column {column} of an index");
+        }
     }
     Ok(())
 }
