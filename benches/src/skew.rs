@@ -39,7 +39,8 @@ pub struct Measured {
     pub strategy: AsOfStrategy,
     /// Of planning and executing.
     pub seconds: f64,
-    /// The rows of the largest partition over the mean of all; `None` if one index serves all.
+    /// The rows of the largest partition over the mean of as many as it was planned for; `None` if one index
+    /// serves all.
     pub balance: Option<f64>,
     /// Carried rows over all rows.
     pub carried: f64,
@@ -79,7 +80,9 @@ pub async fn measure(
         answer.extend(column.as_primitive::<Float64Type>().iter().flatten());
     }
     let join = join_of(&plan).ok_or("the plan has no as-of join")?;
-    let rows = rows_of_partitions(join);
+    // Without a key a merge has one partition, whatever it is planned for.
+    let mut rows = rows_of_partitions(join);
+    rows.resize(rows.len().max(setting.partitions), 0);
     let all: usize = rows.iter().sum();
     let mean = all as f64 / rows.len().max(1) as f64;
     let largest = rows.iter().max().copied().unwrap_or(0);

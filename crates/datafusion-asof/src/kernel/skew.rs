@@ -13,6 +13,10 @@
 //! where they come key by key, and much where each key comes now and then for a while, so that some are
 //! met more often than others by chance. None of these is taken for a hot one (`held.rs`).
 //!
+//! Of some files the first rows can be read and no others. They are believed as far as they come in no order: a key
+//! holds what it has in each eighth of them, nothing if it is all that there is, and if its times ascend or
+//! descend they tell nothing of those to come.
+//!
 //! Where statistics tell exactly how much each key holds, but of their times no more than the ends, a sample
 //! tells the times: of each key from its own rows.
 //!
@@ -71,6 +75,8 @@ pub(crate) struct SampledBlock {
     pub each: f64,
     /// How much of the input is nearer to the block than to others, before and after it, in any unit.
     pub reach: [f64; 2],
+    /// Whether it is from a place drawn at random; if not, what could be read were the first rows of a file alone.
+    pub is_drawn: bool,
 }
 
 /// The rows of all blocks, and nothing else, once.
@@ -80,6 +86,7 @@ pub(crate) fn whole_blocks(rows: usize) -> Vec<SampledBlock> {
         rows,
         each: 1.0,
         reach,
+        is_drawn: true,
     };
     match rows {
         0 => vec![],
@@ -294,9 +301,17 @@ fn filled(
                 times.push((time, block));
             }
         }
+        let mut tell = vec![true; times.len()];
+        let mut first = 0;
+        for of_block in times.chunk_by(|a, b| a.1 == b.1) {
+            let rows = first..first + of_block.len();
+            first = rows.end;
+            let is_drawn = sample.blocks[of_block[0].1].is_drawn;
+            tell[rows].fill(is_drawn || !fill::is_in_order(of_block));
+        }
         fill::fill(&mut times, &sample.blocks, ends);
-        for (number, (time, _)) in numbers.into_iter().zip(times) {
-            filled[number].0 = Some(Place::Number(time));
+        for ((number, (time, _)), tells) in numbers.into_iter().zip(times).zip(tell) {
+            filled[number].0 = tells.then_some(Place::Number(time));
         }
     }
     Ok(filled)

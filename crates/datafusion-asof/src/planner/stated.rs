@@ -120,6 +120,7 @@ fn said(
                 rows: times,
                 each: rows / times as f64,
                 reach: [rows / 2.0; 2],
+                is_drawn: true,
             });
         }
     }

@@ -18,6 +18,25 @@ use super::SampledBlock;
 /// Blocks that follow each other in time by chance are fewer.
 const LEAST_RUN: usize = 4;
 
+/// Fewer rows may be in order by chance.
+const LEAST_ORDERED: usize = 16;
+
+/// Whether the rows of a block go one way in time: most of its first half before or after most of its second.
+pub(super) fn is_in_order(of_block: &[(i128, usize)]) -> bool {
+    let middle = |times: &[(i128, usize)]| {
+        let mut times: Vec<i128> = times.iter().map(|(time, _)| *time).collect();
+        times.sort_unstable();
+        let stray = times.len() / 4;
+        (times[stray], times[times.len() - 1 - stray])
+    };
+    if of_block.len() < LEAST_ORDERED {
+        return false;
+    }
+    let (first, second) = of_block.split_at(of_block.len() / 2);
+    let (first, second) = (middle(first), middle(second));
+    first.1 < second.0 || second.1 < first.0
+}
+
 /// The rows of one block.
 struct Cluster {
     /// In time order, as numbers of the times.

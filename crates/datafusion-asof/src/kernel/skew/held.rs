@@ -24,6 +24,9 @@ struct Part {
     weight: f64,
 }
 
+/// Into how many parts the first rows of a file are divided.
+const PARTS_OF_A_START: usize = 8;
+
 impl<'a> Blocks<'a> {
     pub(super) fn of(sample: &'a SampledSide) -> Self {
         let mut parts = vec![];
@@ -48,11 +51,14 @@ impl<'a> Blocks<'a> {
     /// About how many rows of the side a key holds, by the sampled rows that have it.
     pub(super) fn held(&self, of_key: &[&Point]) -> Held {
         let seems: f64 = of_key.iter().map(|point| point.weight).sum();
-        if self.sample.is_whole || of_key.is_empty() {
+        if self.sample.is_whole || of_key.is_empty() || self.sample.keys.is_empty() {
             return Held {
                 rows: seems,
                 variance: 0.0,
             };
+        }
+        if self.sample.blocks.iter().any(|block| !block.is_drawn) {
+            return self.held_of_starts(of_key);
         }
         let mut points = of_key.iter().peekable();
         let mut met = Vec::with_capacity(self.parts.len());
@@ -85,6 +91,32 @@ impl<'a> Blocks<'a> {
         Held {
             rows: (seems - most.0).max(0.0) * stands_for,
             variance: changes / 2.0 * stands_for.powi(2),
+        }
+    }
+
+    /// The same where blocks are the first rows of files: what the key has of each part of them, but of
+    /// those that it has alone.
+    fn held_of_starts(&self, of_key: &[&Point]) -> Held {
+        let (mut of_parts, mut variance) = ([0.0; PARTS_OF_A_START], 0.0);
+        let (mut start, mut points) = (0, of_key);
+        for block in &self.sample.blocks {
+            let end = start + block.rows;
+            let (of_block, others) =
+                points.split_at(points.partition_point(|point| point.example.1 < end));
+            points = others;
+            if of_block.len() < block.rows {
+                for point in of_block {
+                    let part = (point.example.1 - start) * PARTS_OF_A_START / block.rows;
+                    of_parts[part] += point.weight;
+                    variance += point.weight.powi(2);
+                }
+            }
+            start = end;
+        }
+        let least = of_parts.into_iter().fold(f64::INFINITY, f64::min);
+        Held {
+            rows: least * PARTS_OF_A_START as f64,
+            variance,
         }
     }
 }

@@ -28,6 +28,7 @@ fn blocks(rows: &[usize], stand_for: f64) -> Vec<SampledBlock> {
         rows: *rows,
         each,
         reach: [*rows as f64 * each / 2.0; 2],
+        is_drawn: true,
     };
     rows.iter().map(block).collect()
 }
@@ -381,4 +382,47 @@ fn blocks_weigh_what_they_stand_for() {
         .map(|key| (100.0 * key.share).round())
         .collect();
     assert_eq!(shares, [91.0, 9.0]);
+}
+
+#[test]
+fn the_first_rows_of_a_file_are_believed_as_far_as_they_come_in_no_order() {
+    let of = |key: &dyn Fn(i64) -> Option<i64>, time: &dyn Fn(i64) -> i64| {
+        let rows = 800;
+        let keys = (0..rows).map(|row| key(row).map_or_else(|| "A".to_owned(), |k| k.to_string()));
+        let mut blocks = blocks(&[rows as usize], 80_000.0);
+        blocks[0].is_drawn = false;
+        let start = SampledSide {
+            keys: vec![Arc::new(StringArray::from_iter_values(keys))],
+            time: Arc::new(Int64Array::from_iter_values((0..rows).map(time))),
+            blocks,
+            stands_for: 80_000.0,
+            is_whole: false,
+            ends: [None, None],
+        };
+        let loaded = loaded([&start, &empty()], 0.5, Some(4));
+        let shown = loaded.iter().map(|key| {
+            let stays = key.rest / key.load;
+            (key.example.1, key.load, (100.0 * stays).round() / 100.0)
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let mixed = |row: i64| row * 7_919 % 1_009;
+    let half = |row: i64| (mixed(row) % 2 == 0).then_some(row);
+    let found = of(&half, &mixed);
+    let [(_, load, stays)] = found[..] else {
+        panic!("one key has half: {found:?}");
+    };
+    assert!((1.6..2.0).contains(&load), "{load}");
+    assert!(
+        stays < 0.3,
+        "of its times a quarter is in each range: {stays}"
+    );
+    let by_key = |row: i64| (row >= 500).then_some(row);
+    assert_eq!(of(&by_key, &mixed), [], "the first key of many");
+    assert_eq!(of(&|_| None, &mixed), [], "it may be the first of many");
+    for in_order in [|row: i64| row, |row: i64| -row] {
+        let found = of(&half, &in_order);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].2, 1.0, "nothing is known of later times");
+    }
 }

@@ -5,7 +5,8 @@
 //!
 //! * Parquet: rows from within a row group (`parquet.rs`);
 //! * lines of text that may be cut anywhere (CSV, JSON): some kilobytes from within a file;
-//! * others: the first rows of a file.
+//! * others, as compressed text: the first rows of a file, which are believed no further than they come in no order
+//!   (`kernel/skew`).
 //!
 //! Scans for a sample have metrics of their own, so those of the query count what the query reads.
 
@@ -63,6 +64,8 @@ pub(super) struct Pieces {
     pub limit: Option<usize>,
     /// Whether they have all rows.
     pub whole: bool,
+    /// Whether they are where places were drawn.
+    pub drawn: bool,
 }
 
 /// The files of a scan as parts of a line.
@@ -184,6 +187,7 @@ fn lines_of_text(scan: &FileScanConfig, line: &Line, want: Want) -> Pieces {
         source: Unmetered::over(Arc::clone(&scan.file_source)),
         limit: None,
         whole: read == sizes.iter().sum::<usize>(),
+        drawn: true,
     }
 }
 
@@ -224,6 +228,7 @@ fn first_rows(scan: &FileScanConfig, line: &Line, want: Want) -> Pieces {
         source,
         limit: Some(limit),
         whole: false,
+        drawn: false,
     }
 }
 
@@ -256,7 +261,13 @@ async fn read(scan: &FileScanConfig, what: Pieces, context: &Arc<TaskContext>) -
     let mut blocks = vec![];
     for (piece, batches) in what.pieces.iter().zip(&read) {
         let batch = concat_batches(&schema, batches)?;
-        blocks.extend(piece.cut(&batch, what.limit));
+        let all_of_file = what.limit.is_some_and(|limit| batch.num_rows() < limit);
+        let drawn = what.drawn || all_of_file;
+        let cut = piece.cut(&batch, what.limit).into_iter();
+        blocks.extend(cut.map(|block| Block {
+            is_drawn: drawn,
+            ..block
+        }));
     }
     let metrics = plan.metrics().unwrap_or_default();
     let bytes = metrics.sum_by_name("bytes_scanned");

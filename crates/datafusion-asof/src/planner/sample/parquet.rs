@@ -163,6 +163,7 @@ pub(super) async fn pieces(
         source: same_source(source, reader)?,
         limit: None,
         whole,
+        drawn: true,
     }))
 }
 

@@ -14,6 +14,7 @@ fn filled(blocks: &[&[i128]], ends: [Option<i128>; 2]) -> Vec<Vec<i128>> {
             rows: times.len(),
             each: 1.0,
             reach: [10.0; 2],
+            is_drawn: true,
         })
         .collect();
     fill(&mut times, &sampled, ends);
