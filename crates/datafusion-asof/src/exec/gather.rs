@@ -229,11 +229,10 @@ pub(super) fn gather<'a>(
         .count();
     let by_batch = ByBatch::pays_for(primitive).then(|| ByBatch::new(&rows, sources.len()));
     let fixed = columns.iter().map(|column| {
-        let null = &nulls[*column];
-        let by_batch = by_batch.as_ref();
-        by_batch.and_then(|rows| Some((fixed_width(&sources, *column, null)?, rows)))
+        by_batch.as_ref()?;
+        fixed_width(&sources, *column, &nulls[*column])
     });
-    let fixed: Vec<_> = fixed.collect();
+    let fixed: Vec<Option<Box<dyn Gather>>> = fixed.collect();
     // Source 0 is the NULL row.
     let index = |row: &RowId| match row.is_some() {
         true => (row.batch as usize + 1, row.row as usize),
@@ -243,8 +242,8 @@ pub(super) fn gather<'a>(
         true => rows.iter().map(index).collect(),
         false => vec![],
     };
-    let column = |(column, fixed): (&usize, &Option<(Box<dyn Gather>, &ByBatch)>)| {
-        if let Some((fixed, rows)) = fixed {
+    let column = |(column, fixed): (&usize, &Option<Box<dyn Gather>>)| {
+        if let (Some(fixed), Some(rows)) = (fixed, &by_batch) {
             return fixed.gather_by_batch(rows);
         }
         let null: &dyn Array = &nulls[*column];

@@ -133,7 +133,7 @@ struct Known {
 /// What is known of the keys.
 #[derive(Debug, Clone)]
 struct KnownSkew {
-    /// What one key holds at most, in partitions.
+    /// What one key holds at most, in partitions, or keys of one partition together.
     load: f64,
     /// The same of a salted join.
     rest: f64,
@@ -159,8 +159,8 @@ impl Known {
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             hinders_salt: join.hinders_salt(),
             skew: join.skew().map(|skew| KnownSkew {
-                load: skew.load,
-                rest: skew.rest,
+                load: skew.crowd.map_or(skew.load, |crowd| crowd.load),
+                rest: skew.crowd.map_or(skew.rest, |crowd| crowd.rest),
                 can_be_cut: skew.can_be_cut(),
                 shown: skew.to_string(),
             }),

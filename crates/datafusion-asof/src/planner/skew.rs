@@ -78,9 +78,11 @@ pub(super) async fn skew(
 /// What is cut under the options of a session.
 pub(super) fn limits(config: &ConfigOptions, options: &AsOfOptions) -> SkewLimits {
     let partitions = config.execution.target_partitions.max(1);
+    let skewed_from = much(options.skew_threshold, partitions);
     SkewLimits {
         partitions,
-        cut_from: much(options.skew_threshold, partitions) * CUT_FROM,
+        skewed_from,
+        cut_from: skewed_from * CUT_FROM,
         ranges: options.salt_ranges,
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::interleave;
-use datafusion::common::Result;
+use datafusion::common::hash_utils::create_hashes;
+use datafusion::common::{HashMap, Result};
+use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 
 use super::plan::SaltPlan;
 use crate::exec::asof_join::AsOfJoinExec;
@@ -19,6 +21,8 @@ pub(crate) struct Skew {
     pub load: f64,
     /// What would be the greatest load of what salting keeps together.
     pub rest: f64,
+    /// Keys that make the join skewed together where none does alone.
+    pub crowd: Option<Crowd>,
     pub source: String,
     /// Of both sides.
     pub rows: f64,
@@ -45,6 +49,17 @@ pub(crate) struct HeldByKey {
     pub ranges: usize,
 }
 
+/// Keys that hold much and that an exchange by key brings to one partition: where there are few keys, their hashes
+/// leave others empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Crowd {
+    pub keys: usize,
+    /// What they hold together.
+    pub load: f64,
+    /// What of it stays together if the join is salted.
+    pub rest: f64,
+}
+
 /// Loads are sums of the same floats in any order.
 pub(crate) const NEARLY: f64 = 1.0 - 1e-9;
 
@@ -65,6 +80,10 @@ impl Display for Skew {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, source, .. } = self;
         let shown = shown_load(*load);
+        if let Some(Crowd { keys, load, .. }) = &self.crowd {
+            let shown = shown_load(*load);
+            return write!(f, "{keys} keys of one partition hold {shown} by {source}");
+        }
         match self.held.first() {
             Some(_) if *load > 0.0 && self.keys.is_empty() => {
                 write!(f, "without a key all is one partition's by {source}")
@@ -82,6 +101,9 @@ impl Display for Skew {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SkewLimits {
     pub partitions: usize,
+    /// What of one partition makes a join skewed.
+    pub skewed_from: f64,
+    /// Keys that hold as much are cut if it is.
     pub cut_from: f64,
     pub ranges: Option<usize>,
 }
@@ -117,11 +139,20 @@ impl AsOfJoinExec {
             is_null: key.is_null,
             ranges: key.ranges,
         });
+        let held: Vec<HeldByKey> = held.collect();
         let cut: Vec<&LoadedKey> = loaded.iter().filter(|key| !key.is_null).collect();
+        let load = loaded.first().map_or(0.0, |key| key.load);
+        let keys = values(&loaded.iter().collect::<Vec<_>>())?;
+        let is_skewed = |load| load >= NEARLY * limits.skewed_from;
+        let crowd = match is_skewed(load) {
+            true => None,
+            false => crowd(&keys, &held, limits.partitions)?.filter(|crowd| is_skewed(crowd.load)),
+        };
         Ok(Skew {
-            load: loaded.first().map_or(0.0, |key| key.load),
+            load,
+            crowd,
             rest: loaded.iter().map(|key| key.rest).fold(0.0, f64::max),
-            held: held.collect(),
+            held,
             rows: sides.iter().map(|side| side.stands_for).sum(),
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,
@@ -129,7 +160,7 @@ impl AsOfJoinExec {
                 cut.iter().map(|key| key.cuts.clone()).collect(),
                 limits.partitions,
             )?),
-            keys: values(&loaded.iter().collect::<Vec<_>>())?,
+            keys,
             source,
         })
     }
@@ -144,6 +175,24 @@ impl AsOfJoinExec {
     pub(crate) fn skew(&self) -> Option<&Arc<Skew>> {
         self.skew.as_ref()
     }
+}
+
+/// What the partition has that an exchange by key brings most to.
+fn crowd(keys: &[ArrayRef], held: &[HeldByKey], partitions: usize) -> Result<Option<Crowd>> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let mut hashes = vec![0; held.len()];
+    create_hashes(keys, REPARTITION_RANDOM_STATE.random_state(), &mut hashes)?;
+    let mut crowds: HashMap<u64, Crowd> = HashMap::new();
+    for (hash, key) in hashes.iter().zip(held) {
+        let crowd = crowds.entry(hash % partitions as u64).or_default();
+        crowd.keys += 1;
+        crowd.load += key.load;
+        crowd.rest += key.rest;
+    }
+    let crowds = crowds.into_values();
+    Ok(crowds.max_by(|a, b| a.load.total_cmp(&b.load)))
 }
 
 /// One column of the keys.
