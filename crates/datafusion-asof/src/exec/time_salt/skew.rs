@@ -1,12 +1,13 @@
 //! What is known of a join's skew before it is executed.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::interleave;
+use datafusion::common::Result;
 use datafusion::common::hash_utils::create_hashes;
-use datafusion::common::{HashMap, Result};
 use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 
 use super::plan::SaltPlan;
@@ -184,7 +185,8 @@ fn crowd(keys: &[ArrayRef], held: &[HeldByKey], partitions: usize) -> Result<Opt
     }
     let mut hashes = vec![0; held.len()];
     create_hashes(keys, REPARTITION_RANDOM_STATE.random_state(), &mut hashes)?;
-    let mut crowds: HashMap<u64, Crowd> = HashMap::new();
+    // In an order of its own, so that a plan is always the same.
+    let mut crowds: BTreeMap<u64, Crowd> = BTreeMap::new();
     for (hash, key) in hashes.iter().zip(held) {
         let crowd = crowds.entry(hash % partitions as u64).or_default();
         crowd.keys += 1;
