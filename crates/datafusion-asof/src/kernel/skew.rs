@@ -269,14 +269,9 @@ fn filled(
     let mut filled = vec![];
     for (side, points) in [(Side::Left, of_sides.0), (Side::Right, of_sides.1)] {
         let sample = sides[usize::from(side == Side::Right)];
-        // Right rows without a place are not sent.
-        let sent = points.iter();
-        let sent = sent.filter(|point| point.place.is_some() || side == Side::Left);
         let start = filled.len();
-        filled.extend(
-            sent.clone()
-                .map(|point| (point.place.clone(), point.weight)),
-        );
+        let of_side = points.iter();
+        filled.extend(of_side.map(|point| (point.place.clone(), point.weight)));
         if sample.is_whole {
             continue;
         }
@@ -287,31 +282,37 @@ fn filled(
                 *end = known.is_valid(0).then(|| known.place(0).wide());
             }
         }
-        let starts = sample.blocks.iter().scan(0, |end, block| {
+        let block_ends = sample.blocks.iter().scan(0, |end, block| {
             *end += block.rows;
             Some(*end)
         });
-        let block_ends: Vec<usize> = starts.collect();
+        let block_ends: Vec<usize> = block_ends.collect();
+        let block_of = |point: &Point| block_ends.partition_point(|end| *end <= point.example.1);
         let mut numbers = vec![];
         let mut times = vec![];
-        for (number, point) in (start..).zip(points) {
-            if let Some(Place::Number(time)) = point.place {
-                let block = block_ends.partition_point(|end| *end <= point.example.1);
-                numbers.push(number);
-                times.push((time, block));
+        let mut next = start;
+        for of_block in points.chunk_by(|a, b| block_of(a) == block_of(b)) {
+            let block = block_of(of_block[0]);
+            let rows = next..next + of_block.len();
+            next = rows.end;
+            if !sample.blocks[block].is_drawn {
+                let places = of_block.iter().filter_map(|point| point.place.as_ref());
+                if fill::is_in_order(&places.collect::<Vec<_>>()) {
+                    // These tell nothing of the times to come.
+                    filled[rows].iter_mut().for_each(|(place, _)| *place = None);
+                    continue;
+                }
+            }
+            for (number, point) in rows.zip(of_block) {
+                if let Some(Place::Number(time)) = point.place {
+                    numbers.push(number);
+                    times.push((time, block));
+                }
             }
         }
-        let mut tell = vec![true; times.len()];
-        let mut first = 0;
-        for of_block in times.chunk_by(|a, b| a.1 == b.1) {
-            let rows = first..first + of_block.len();
-            first = rows.end;
-            let is_drawn = sample.blocks[of_block[0].1].is_drawn;
-            tell[rows].fill(is_drawn || !fill::is_in_order(of_block));
-        }
         fill::fill(&mut times, &sample.blocks, ends);
-        for ((number, (time, _)), tells) in numbers.into_iter().zip(times).zip(tell) {
-            filled[number].0 = tells.then_some(Place::Number(time));
+        for (number, (time, _)) in numbers.into_iter().zip(times) {
+            filled[number].0 = Some(Place::Number(time));
         }
     }
     Ok(filled)

@@ -22,19 +22,19 @@ const LEAST_RUN: usize = 4;
 const LEAST_ORDERED: usize = 16;
 
 /// Whether the rows of a block go one way in time: most of its first half before or after most of its second.
-pub(super) fn is_in_order(of_block: &[(i128, usize)]) -> bool {
-    let middle = |times: &[(i128, usize)]| {
-        let mut times: Vec<i128> = times.iter().map(|(time, _)| *time).collect();
-        times.sort_unstable();
-        let stray = times.len() / 4;
-        (times[stray], times[times.len() - 1 - stray])
+pub(super) fn is_in_order<T: Ord>(of_block: &[T]) -> bool {
+    let middle = |times: &[T]| {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_unstable_by_key(|row| &times[*row]);
+        let stray = order.len() / 4;
+        (order[stray], order[order.len() - 1 - stray])
     };
     if of_block.len() < LEAST_ORDERED {
         return false;
     }
     let (first, second) = of_block.split_at(of_block.len() / 2);
-    let (first, second) = (middle(first), middle(second));
-    first.1 < second.0 || second.1 < first.0
+    let (in_first, in_second) = (middle(first), middle(second));
+    first[in_first.1] < second[in_second.0] || second[in_second.1] < first[in_first.0]
 }
 
 /// The rows of one block.
