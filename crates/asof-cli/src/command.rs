@@ -106,7 +106,7 @@ async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
         .await?;
     shell
         .execute(format!(
-            "SELECT round(load, 1) AS skew, round(100 * top_ten_share, 1) AS top_ten_percent, \
+            "SELECT trunc(load + 1e-9, 1) AS skew, round(100 * top_ten_share, 1) AS top_ten_percent, \
              strategy, reason FROM {skew} LIMIT 1"
         ))
         .await?;

@@ -24,7 +24,7 @@ use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_plan::metrics::Time;
 use futures::StreamExt;
 
-use super::copies::KeptMemory;
+use super::copies::{KeptMemory, without_room};
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::{LeftInputs, Matching};
@@ -241,7 +241,7 @@ impl Reader {
         while let Some(mut partition) = partitions.next() {
             while let Some(batch) = partition.next().await.transpose()? {
                 if batch.num_rows() > 0 {
-                    batches.push(self.take(&mut part, &batch)?);
+                    batches.push(self.take(&mut part, &without_room(batch)?)?);
                 }
             }
         }

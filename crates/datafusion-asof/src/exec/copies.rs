@@ -3,6 +3,8 @@
 //! A kept batch holds the buffers that its columns point into, which may be those of a larger
 //! batch, and several batches may share them: each is counted once, in full.
 //!
+//! Readers may give batches of few rows in buffers for many; those let go of what they do not need.
+//!
 //! When few rows of a batch are still needed they are copied out, so that it can be let go.
 //! What arrow copies of a string view is the pointer, so views are also given bytes of their
 //! own. Memory is taken before rows are copied, some thousand at a time, by the width that rows
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, make_array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::utils::memory::{RecordBatchMemoryCounter, get_record_batch_memory_size};
 use datafusion::common::{DataFusionError, HashMap, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -125,6 +127,15 @@ impl<'a, F: Fn(u32) -> Option<&'a RecordBatch>> Copying<'a, F> {
         self.matching
             .kept_batch(columns.collect::<Result<_>>()?, rows.len())
     }
+}
+
+/// The same batch; buffers that it alone has give back the room that no value is in. A reader makes room for a
+/// whole batch even if a row group has few rows.
+pub(super) fn without_room(batch: RecordBatch) -> Result<RecordBatch> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let (schema, mut columns, _) = batch.into_parts();
+    columns.iter_mut().for_each(Array::shrink_to_fit);
+    Ok(RecordBatch::try_new_with_options(schema, columns, &rows)?)
 }
 
 fn is_too_long(error: &DataFusionError) -> bool {

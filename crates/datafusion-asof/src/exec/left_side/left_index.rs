@@ -32,7 +32,7 @@ use super::turns::Turns;
 use crate::exec::asof_join::AsOfJoinExec;
 use crate::exec::build_side::{build_index, push};
 use crate::exec::columns::Source;
-use crate::exec::copies::KeptMemory;
+use crate::exec::copies::{KeptMemory, without_room};
 use crate::exec::matching::Matching;
 use crate::exec::metrics::BuildMetrics;
 use crate::exec::parallel::in_order;
@@ -185,6 +185,7 @@ impl LeftReader {
                 continue;
             }
             let _timer = self.metrics.build_time.timer();
+            let batch = without_room(batch)?;
             let inputs = self.matching.left_inputs(&batch)?;
             let kept = batch.project(&self.matching.columns.left)?;
             self.memory.keep(&kept)?;

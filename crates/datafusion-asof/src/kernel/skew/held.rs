@@ -97,25 +97,32 @@ impl<'a> Blocks<'a> {
     /// The same where blocks are the first rows of files: what the key has of each part of them, but of
     /// those that it has alone.
     fn held_of_starts(&self, of_key: &[&Point]) -> Held {
-        let (mut of_parts, mut variance) = ([0.0; PARTS_OF_A_START], 0.0);
+        let mut parts = [(0.0, 0.0); PARTS_OF_A_START];
+        let (mut total, mut variance) = (0.0, 0.0);
         let (mut start, mut points) = (0, of_key);
         for block in &self.sample.blocks {
             let end = start + block.rows;
             let (of_block, others) =
                 points.split_at(points.partition_point(|point| point.example.1 < end));
             points = others;
+            let part_of = |row: usize| row * PARTS_OF_A_START / block.rows;
+            for row in 0..block.rows {
+                parts[part_of(row)].1 += block.each;
+            }
+            total += block.rows as f64 * block.each;
             if of_block.len() < block.rows {
                 for point in of_block {
-                    let part = (point.example.1 - start) * PARTS_OF_A_START / block.rows;
-                    of_parts[part] += point.weight;
+                    parts[part_of(point.example.1 - start)].0 += point.weight;
                     variance += point.weight.powi(2);
                 }
             }
             start = end;
         }
-        let least = of_parts.into_iter().fold(f64::INFINITY, f64::min);
+        // Starts of few rows have not all parts.
+        let parts = parts.iter().filter(|(_, all)| *all > 0.0);
+        let least = parts.map(|(of_key, all)| of_key / all);
         Held {
-            rows: least * PARTS_OF_A_START as f64,
+            rows: total * least.fold(1.0, f64::min),
             variance,
         }
     }

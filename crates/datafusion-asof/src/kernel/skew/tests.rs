@@ -426,3 +426,75 @@ fn the_first_rows_of_a_file_are_believed_as_far_as_they_come_in_no_order() {
         assert_eq!(found[0].2, 1.0, "nothing is known of later times");
     }
 }
+
+/// The first rows of files, each of as many rows, by key and time.
+fn starts(of: &[Vec<(&str, i64)>]) -> SampledSide {
+    let rows: Vec<_> = of.concat();
+    let each = 10_000.0 / rows.len() as f64;
+    let mut blocks = vec![];
+    for start in of {
+        blocks.extend(blocks_of_start(start.len(), each));
+    }
+    SampledSide {
+        keys: vec![Arc::new(StringArray::from_iter_values(
+            rows.iter().map(|(key, _)| key),
+        ))],
+        time: Arc::new(Int64Array::from_iter_values(
+            rows.iter().map(|(_, time)| *time),
+        )),
+        blocks,
+        stands_for: 10_000.0,
+        is_whole: false,
+        ends: [None, None],
+    }
+}
+
+fn blocks_of_start(rows: usize, each: f64) -> Vec<SampledBlock> {
+    let mut of_start = blocks(&[rows], rows as f64 * each);
+    of_start[0].is_drawn = false;
+    of_start
+}
+
+#[test]
+fn each_of_several_starts_is_judged_by_itself() {
+    let mixed = |row: i64| row * 7_919 % 1_009;
+    let half = |row: i64| match mixed(row) % 2 {
+        0 => "A",
+        _ => "B",
+    };
+    let rows = |key: &dyn Fn(i64) -> &'static str, time: &dyn Fn(i64) -> i64| {
+        let rows = (0..400).map(|row| (key(row), time(row)));
+        rows.collect::<Vec<_>>()
+    };
+    let load_of = |side: &SampledSide, key: usize| {
+        let found = loaded([side, &empty()], 0.1, Some(4));
+        let found = found.iter().find(|found| found.example.1 == key);
+        found.map(|found| (found.load, found.rest / found.load))
+    };
+    // All that one file begins with counts for nothing, and does not hide what is known of another.
+    let side = starts(&[rows(&|_| "C", &mixed), rows(&half, &mixed)]);
+    assert_eq!(load_of(&side, 0), None);
+    let first = 400 + usize::from(half(0) != "A");
+    let (load, _) = load_of(&side, first).expect("a quarter");
+    assert!((0.7..1.0).contains(&load), "{load}");
+    // Of a file in time order the times are not known, of the other they are.
+    let side = starts(&[rows(&half, &|row| row), rows(&half, &mixed)]);
+    let (load, stays) = load_of(&side, 0).expect("half");
+    assert!((1.6..2.0).contains(&load), "{load}");
+    assert!((0.5..0.6).contains(&stays), "{stays}");
+}
+
+#[test]
+fn starts_of_few_rows_tell_something_too() {
+    let of_file = |file: usize, shift: usize| {
+        let mut keys = ["A", "A", "A", "B", "A"];
+        keys.rotate_left(file * shift % 5);
+        let times = (0..5).map(|row| (file as i64 * 5 + row) * 7_919 % 1_009);
+        keys.into_iter().zip(times).collect::<Vec<_>>()
+    };
+    let hot = |shift: usize| {
+        let files: Vec<_> = (0..64).map(|file| of_file(file, shift)).collect();
+        loaded([&starts(&files), &empty()], 1.0, Some(4)).len()
+    };
+    assert_eq!([0, 1].map(hot), [0, 1], "if always at one place, in turns");
+}
