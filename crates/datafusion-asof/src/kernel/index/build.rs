@@ -23,23 +23,26 @@
 //! # Memory
 //!
 //! 12 bytes a row for keys and times (times are those of the batches themselves where they
-//! can be), 16 more while rows are in shards, then 12 for times and row numbers, and a
+//! can be), 16 more while rows are in shards, 8 where no keys share one and a number of 64 bits tells row
+//! and time in the range of the shard, then 12 for times and row numbers, and a
 //! sixteenth of that for the [`timeline`](super::timeline). Wide lines take 16 bytes a time.
 //!
 //! Partitioning to what fits the cache before the actual work is from Manegold, Boncz and
 //! Kersten, "Optimizing main-memory join on modern hardware" (TKDE 2002).
 
 use std::cmp::Ordering;
+use std::iter;
 
 use bytes::BytesMut;
 use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
+use super::collect::RowKeys;
 use super::finish::Finishing;
 use super::line::IndexTime;
-use super::plan::{Equals, Layout, LinePlan, Scatter};
+use super::plan::{Equals, Layout, LinePlan, Route, Scatter};
 use super::planning::SHARD_ROWS;
-use super::sort::sort_by_time;
+use super::sort::{sort_by_time, sort_by_upper_bits};
 use crate::kernel::ordinals::is_known;
 
 /// Stands for the shard of a row that cannot match.
@@ -55,9 +58,15 @@ struct Entry<T> {
 
 /// Rows by shard.
 pub(crate) struct Scattered<T> {
-    entries: Vec<Entry<T>>,
+    entries: Entries<T>,
     /// By shard where its entries begin, and after the last where they end.
     offsets: Vec<u32>,
+}
+
+enum Entries<T> {
+    Each(Vec<Entry<T>>),
+    /// The time in the range of the shard above the number of the row.
+    Packed(Vec<u64>),
 }
 
 impl<T: IndexTime> LinePlan<T> {
@@ -73,7 +82,11 @@ impl<T: IndexTime> LinePlan<T> {
         // Of the shards at work times and rows, numbers to be sorted and sorted, and the rows before.
         let row = size_of::<T>() + 2 * size_of::<u64>() + 2 * size_of::<u32>();
         let at_work = self.rows().min(tasks * 2 * SHARD_ROWS);
-        self.rows() * size_of::<Entry<T>>() + offsets + at_work * row
+        let entry = match self.layout.packed_below {
+            Some(_) => size_of::<u64>(),
+            None => size_of::<Entry<T>>(),
+        };
+        self.rows() * entry + offsets + at_work * row
     }
 
     fn rows(&self) -> usize {
@@ -97,44 +110,84 @@ impl<T: IndexTime> Layout<T> {
         let mut shards = vec![];
         let mut offsets = vec![0u32; self.shards.len() + 1];
         for batch in &batches.batches {
-            let keys = batch.keys.each();
-            let rows = keys.iter().zip(batch.times.iter());
-            shards.extend(rows.map(|(key, time)| {
-                if !is_known(*key) {
-                    return NOWHERE;
-                }
-                let route = self.routes[batch.ordinals[*key as usize] as usize];
+            let mut add = |route: Route, time: T| {
                 let cell = time.cell(self.least, route.shift).min(route.last_cell);
                 offsets[(route.first + cell) as usize + 1] += 1;
                 route.first + cell
-            }));
+            };
+            match &batch.keys {
+                RowKeys::Same { key, rows } if !is_known(*key) => {
+                    shards.extend(iter::repeat_n(NOWHERE, *rows));
+                }
+                RowKeys::Same { key, .. } => {
+                    let route = self.routes[batch.ordinals[*key as usize] as usize];
+                    shards.extend(batch.times.iter().map(|time| add(route, *time)));
+                }
+                RowKeys::Each(keys) => {
+                    let rows = keys.iter().zip(batch.times.iter());
+                    shards.extend(rows.map(|(key, time)| match is_known(*key) {
+                        true => add(self.routes[batch.ordinals[*key as usize] as usize], *time),
+                        false => NOWHERE,
+                    }));
+                }
+            }
         }
         let mut end = 0;
         for offset in &mut offsets {
             end += *offset;
             *offset = end;
         }
-        let mut next = offsets.clone();
-        let mut entries = vec![Entry::default(); end as usize];
-        let mut shards = shards.into_iter();
-        for batch in batches.batches {
-            let keys = batch.keys.each();
-            let rows = keys.iter().zip(batch.times.iter()).zip(batch.start..);
-            for (((key, time), row), shard) in rows.zip(&mut shards) {
-                if shard == NOWHERE {
-                    continue;
-                }
-                let slot = &mut next[shard as usize];
-                entries[*slot as usize] = Entry {
-                    time: *time,
-                    key: batch.ordinals[*key as usize],
-                    row,
-                };
-                *slot += 1;
-            }
-        }
+        let next = offsets.clone();
+        let entries = match self.packed_below {
+            Some(row_bits) => Entries::Packed(placed(batches, (&shards, next), |of_row| {
+                let shift = self.routes[of_row.key as usize].shift;
+                let within = of_row.time.within_cell(self.least, shift);
+                (within << row_bits) | u64::from(of_row.row)
+            })),
+            None => Entries::Each(placed(batches, (&shards, next), |of_row| of_row)),
+        };
         Scattered { entries, offsets }
     }
+}
+
+/// An entry for each row that has a shard, at the `next` place of that.
+#[inline]
+fn placed<T: IndexTime, E: Copy + Default>(
+    batches: Scatter<T>,
+    (shards, mut next): (&[u32], Vec<u32>),
+    entry: impl Fn(Entry<T>) -> E,
+) -> Vec<E> {
+    let end = next.last().copied().unwrap_or_default();
+    let mut entries = vec![E::default(); end as usize];
+    let mut shards = shards.iter();
+    for batch in batches.batches {
+        let mut put = |shard: u32, entry: E| {
+            let slot = &mut next[shard as usize];
+            entries[*slot as usize] = entry;
+            *slot += 1;
+        };
+        let rows = batch.times.iter().zip(batch.start..).zip(&mut shards);
+        let rows = rows.map(|((time, row), shard)| (*time, row, *shard));
+        match &batch.keys {
+            RowKeys::Same { key, .. } => {
+                let key = match is_known(*key) {
+                    true => batch.ordinals[*key as usize],
+                    false => 0,
+                };
+                for (time, row, shard) in rows.filter(|(.., shard)| *shard != NOWHERE) {
+                    put(shard, entry(Entry { time, key, row }));
+                }
+            }
+            RowKeys::Each(keys) => {
+                let rows = rows.zip(keys).filter(|((.., shard), _)| *shard != NOWHERE);
+                for ((time, row, shard), key) in rows {
+                    let key = batch.ordinals[*key as usize];
+                    put(shard, entry(Entry { time, key, row }));
+                }
+            }
+        }
+    }
+    entries
 }
 
 /// All rows in shards.
@@ -196,6 +249,38 @@ impl<T: IndexTime> Sharded<T> {
 
     /// The rows of a shard in lists in time order.
     pub(super) fn ordered(&self, shard: usize) -> Ordered<T> {
+        match self.layout.packed_below {
+            Some(row_bits) => self.ordered_packed(shard, row_bits),
+            None => self.ordered_by_key(shard),
+        }
+    }
+
+    /// The same, of a shard of one key whose rows are packed.
+    fn ordered_packed(&self, shard: usize, row_bits: u32) -> Ordered<T> {
+        let layout = &self.layout;
+        let route = layout.routes[layout.shards[shard].start as usize];
+        let mut packed = Vec::with_capacity(self.rows_of(shard));
+        for scattered in &self.scattered {
+            if let Entries::Packed(numbers) = &scattered.entries {
+                packed.extend_from_slice(&numbers[scattered.range(shard)]);
+            }
+        }
+        sort_by_upper_bits(&mut packed, row_bits, route.shift + row_bits);
+        let (least, shift, cell) = (layout.least, route.shift, shard as u32 - route.first);
+        let times = packed.iter();
+        let times = times.map(|number| T::of_cell(least, shift, cell, number >> row_bits));
+        let times: Vec<T> = times.collect();
+        let row = |number: &u64| (number & ((1 << row_bits) - 1)) as u32;
+        let mut rows: Vec<u32> = packed.iter().map(row).collect();
+        self.order_equals(&times, &mut rows);
+        Ordered {
+            ends: vec![rows.len()],
+            times,
+            rows,
+        }
+    }
+
+    fn ordered_by_key(&self, shard: usize) -> Ordered<T> {
         let keys = self.layout.shards[shard];
         let (start, end) = (keys.start as usize, keys.end as usize);
         let rows = self.rows_of(shard);
@@ -205,7 +290,10 @@ impl<T: IndexTime> Sharded<T> {
         let ends = &self.layout.offsets[start..=end];
         let mut next: Vec<usize> = ends.iter().map(|end| end - ends[0]).collect();
         for scattered in &self.scattered {
-            for entry in &scattered.entries[scattered.range(shard)] {
+            let Entries::Each(entries) = &scattered.entries else {
+                continue;
+            };
+            for entry in &entries[scattered.range(shard)] {
                 let slot = &mut next[entry.key as usize - start];
                 times[*slot] = entry.time;
                 numbers[*slot] = entry.row;
@@ -216,7 +304,9 @@ impl<T: IndexTime> Sharded<T> {
         let mut list_start = 0;
         for list_end in &next {
             let list = list_start..*list_end;
-            self.order_list(&mut times[list.clone()], &mut numbers[list]);
+            let (times, rows) = (&mut times[list.clone()], &mut numbers[list]);
+            sort_by_time(times, rows);
+            self.order_equals(times, rows);
             list_start = *list_end;
         }
         Ordered {
@@ -226,9 +316,8 @@ impl<T: IndexTime> Sharded<T> {
         }
     }
 
-    /// Orders a list by time, equal times by what comes first of `TIES BY`, place and number.
-    fn order_list(&self, times: &mut [T], rows: &mut [u32]) {
-        sort_by_time(times, rows);
+    /// Orders those of equal times in a list by what comes first of `TIES BY`, place and number.
+    fn order_equals(&self, times: &[T], rows: &mut [u32]) {
         let equals = &self.layout.equals;
         if equals.ties.is_empty() && equals.places_ascend {
             return;

@@ -34,6 +34,12 @@ pub(crate) trait IndexTime: ArrowNativeType + Ord + Into<i128> {
     /// Which of the ranges of times of width `2^shift` from `least` on it is in.
     fn cell(self, least: Self, shift: u32) -> u32;
 
+    /// How far it is into that range.
+    fn within_cell(self, least: Self, shift: u32) -> u64;
+
+    /// Undoes [`Self::cell`] and [`Self::within_cell`].
+    fn of_cell(least: Self, shift: u32, cell: u32, within: u64) -> Self;
+
     /// The times above their positions, as numbers that sort alike; `None` if they do not fit.
     fn packed(times: &[Self]) -> Option<Packed<Self>>;
 
@@ -68,6 +74,17 @@ impl IndexTime for i64 {
     #[inline]
     fn cell(self, least: Self, shift: u32) -> u32 {
         (self.wrapping_sub(least).cast_unsigned() >> shift) as u32
+    }
+
+    #[inline]
+    fn within_cell(self, least: Self, shift: u32) -> u64 {
+        self.wrapping_sub(least).cast_unsigned() & ((1 << shift) - 1)
+    }
+
+    #[inline]
+    fn of_cell(least: Self, shift: u32, cell: u32, within: u64) -> Self {
+        let before = u64::from(cell) << shift;
+        least.wrapping_add((before | within).cast_signed())
     }
 
     fn packed(times: &[Self]) -> Option<Packed<Self>> {
@@ -112,6 +129,17 @@ impl IndexTime for i128 {
     #[inline]
     fn cell(self, least: Self, shift: u32) -> u32 {
         (self.wrapping_sub(least).cast_unsigned() >> shift) as u32
+    }
+
+    #[inline]
+    fn within_cell(self, least: Self, shift: u32) -> u64 {
+        (self.wrapping_sub(least).cast_unsigned() & ((1 << shift) - 1)) as u64
+    }
+
+    #[inline]
+    fn of_cell(least: Self, shift: u32, cell: u32, within: u64) -> Self {
+        let before = u128::from(cell) << shift;
+        least.wrapping_add((before | u128::from(within)).cast_signed())
     }
 
     fn packed(_: &[Self]) -> Option<Packed<Self>> {

@@ -30,7 +30,7 @@
 //!
 //! # Memory
 //!
-//! 28 bytes for each gathered row until all shards are merged, and 24 for each left row.
+//! 28 bytes for each gathered row at most until all shards are merged, and 24 for each left row.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -43,6 +43,8 @@ pub(crate) struct Layout<T> {
     pub(super) shards: Vec<ShardKeys>,
     /// The least time of all.
     pub(super) least: T,
+    /// Of the number of a row, if rows are packed on their way to their lists.
+    pub(super) packed_below: Option<u32>,
     pub(super) equals: Equals,
     /// For each bound, by batch, the values of its rows.
     pub(super) bounds: Vec<Vec<Vec<i128>>>,
@@ -125,11 +127,14 @@ impl<T: PlanTime> LinePlan<T> {
             mut batches,
             ..
         } = planned;
+        let numbers = RowNumbers::new(batches.iter().map(|b| b.batch.rows()));
+        let row_bits = usize::BITS - numbers.len().leading_zeros();
         let mut layout = Layout {
+            packed_below: packs(&planned.shards, &planned.routes, row_bits).then_some(row_bits),
             equals: Equals::of(&mut batches, planned.keeps_places),
             offsets: planned.offsets,
             ordinals: planned.ordinals,
-            numbers: RowNumbers::new(batches.iter().map(|b| b.batch.rows())),
+            numbers,
             ranks: planned.ranks,
             routes: planned.routes,
             shards: planned.shards,
@@ -174,6 +179,16 @@ impl<T: PlanTime> LinePlan<T> {
             order,
         })
     }
+}
+
+/// Whether a row is told by its shard, its time in the range of that and its number, in 64 bits with the latter
+/// two: if no keys share a shard.
+fn packs(shards: &[ShardKeys], routes: &[Route], row_bits: u32) -> bool {
+    let own = |keys: &ShardKeys| {
+        let route = &routes[keys.start as usize];
+        keys.end - keys.start == 1 && route.shift + row_bits <= u64::BITS
+    };
+    shards.iter().all(own)
 }
 
 impl<T> Layout<T> {

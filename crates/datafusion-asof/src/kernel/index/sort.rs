@@ -9,7 +9,7 @@
 //! than two nanoseconds a row, whatever the distribution, and positions need no pass: they ascend.
 //! Times too wide for that are sorted beside their positions.
 
-use super::line::{IndexTime, Packed};
+use super::line::IndexTime;
 
 /// Fewer rows are sorted by comparisons.
 const MANY: usize = 2048;
@@ -33,7 +33,7 @@ pub(super) fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
     };
     match times.len() < MANY {
         true => packed.numbers.sort_unstable(),
-        false => sort_by_digits(&mut packed),
+        false => sort_by_digits(&mut packed.numbers, packed.position_bits, packed.bits),
     }
     for (at, number) in packed.numbers.iter().enumerate() {
         let (time, position) = T::unpack(&packed, *number);
@@ -42,29 +42,39 @@ pub(super) fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
     }
 }
 
-/// Sorts by the bits above the positions.
-fn sort_by_digits<T>(packed: &mut Packed<T>) {
-    let bits = packed.bits - packed.position_bits;
+/// Sorts numbers that ascend already by all but their upper bits: those above `low`, up to `high`.
+pub(super) fn sort_by_upper_bits(numbers: &mut Vec<u64>, low: u32, high: u32) {
+    if numbers.is_sorted() {
+        return;
+    }
+    match numbers.len() < MANY {
+        true => numbers.sort_unstable(),
+        false => sort_by_digits(numbers, low, high),
+    }
+}
+
+fn sort_by_digits(numbers: &mut Vec<u64>, low: u32, high: u32) {
+    let bits = high - low;
     let passes = bits.div_ceil(MOST_DIGIT_BITS).max(1);
     let digit_bits = bits.div_ceil(passes);
-    let mut sorted = vec![0; packed.numbers.len()];
+    let mut sorted = vec![0; numbers.len()];
     for pass in 0..passes {
-        let shift = packed.position_bits + pass * digit_bits;
+        let shift = low + pass * digit_bits;
         let digit = |number: u64| (number >> shift) as usize & ((1 << digit_bits) - 1);
         let mut next = [0u32; 1 << MOST_DIGIT_BITS];
-        for number in &packed.numbers {
+        for number in numbers.iter() {
             next[digit(*number)] += 1;
         }
         let mut start = 0;
         for slot in &mut next {
             start += std::mem::replace(slot, start);
         }
-        for number in &packed.numbers {
+        for number in numbers.iter() {
             let slot = &mut next[digit(*number)];
             sorted[*slot as usize] = *number;
             *slot += 1;
         }
-        std::mem::swap(&mut packed.numbers, &mut sorted);
+        std::mem::swap(numbers, &mut sorted);
     }
 }
 

@@ -297,12 +297,12 @@ fn gathered(
 #[test]
 fn an_index_of_the_left_finds_the_same() {
     let dice = &mut StdRng::seed_from_u64(13);
-    for (case, (in_order, mixed)) in [(true, false), (false, false), (false, true)]
-        .into_iter()
-        .enumerate()
-    {
-        let right = rows(dice, (300_000, 50), in_order);
-        let left = rows(dice, (150_000, 40), in_order);
+    let orders = [(true, false), (false, false), (false, true)];
+    let keys = [[50, 40], [1, 1]].into_iter();
+    let cases = keys.flat_map(|keys| orders.map(|order| (keys, order)));
+    for (case, ([right_keys, left_keys], (in_order, mixed))) in cases.enumerate() {
+        let right = rows(dice, (300_000, right_keys), in_order);
+        let left = rows(dice, (150_000, left_keys), in_order);
         let left_parts = dealt(dice, left, false);
         let right_parts = dealt(dice, right.clone(), mixed);
         for (number, op) in OPS.into_iter().enumerate() {
@@ -356,16 +356,18 @@ fn work_of_many_pieces() {
     let mut expected: Vec<u32> = (0..ROWS as u32).collect();
     expected.sort_by_key(|row| times[*row as usize]);
     let texts = times.iter().map(|time| format!("{time:0>6}"));
-    let columns: [ArrayRef; 3] = [
-        Arc::new(Int64Array::from_iter_values(
-            times.iter().map(|t| *t as i64),
-        )),
+    // So far from each other that time and row take 64 bits, and that they do not fit in.
+    let apart = [0, 32, 47].map(|bits| {
+        let times = times.iter().map(|time| (*time as i64 - 30_000) << bits);
+        Arc::new(Int64Array::from_iter_values(times)) as ArrayRef
+    });
+    let others: [ArrayRef; 2] = [
         Arc::new(UInt64Array::from(times.clone())),
         Arc::new(StringArray::from_iter_values(texts)),
     ];
     let values = (0..ROWS).map(|_| (dice.random_range(0..3) > 0).then_some(1));
     let values: ArrayRef = Arc::new(values.collect::<Int64Array>());
-    for time in columns {
+    for time in apart.into_iter().chain(others) {
         let spec = IndexSpec {
             domain: TimeDomain::try_new(time.data_type(), time.data_type()).expect("one line"),
             keys: vec![],
