@@ -30,6 +30,7 @@ mod by_batch;
 mod columns;
 mod copies;
 mod dynamic_filter;
+mod fetch;
 mod filter_names;
 mod gather;
 mod in_order;
@@ -56,8 +57,8 @@ mod time_order;
 mod time_salt;
 
 pub use asof_join::AsOfJoinExec;
-#[cfg(feature = "proto")]
 pub(crate) use parallel::joined;
+#[cfg(feature = "proto")]
 pub(crate) use parts::{JoinParts, Place, PlaceParts, TimeSaltParts};
 pub(crate) use pinned_source::{file_scan, pinned, unpinned};
 #[cfg(feature = "proto")]

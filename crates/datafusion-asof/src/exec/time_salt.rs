@@ -89,6 +89,7 @@ mod join;
 mod plan;
 mod skew;
 
+#[cfg(feature = "proto")]
 pub(crate) use self::plan::SaltParts;
 pub(super) use self::plan::SaltPlan;
 pub use self::plan::{HotKey, TimeSalt};

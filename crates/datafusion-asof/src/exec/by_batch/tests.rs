@@ -9,7 +9,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 
-use super::{ByBatch, Fetched, copy};
+use super::ByBatch;
+use crate::exec::fetch::{Fetched, copy};
 use crate::exec::gather::{KeptBatches, RightRows, gather};
 use crate::kernel::rows::RowId;
 

@@ -94,6 +94,7 @@ impl SaltPlan {
         })
     }
 
+    #[cfg(feature = "proto")]
     pub(in crate::exec) fn parts(&self) -> &SaltParts {
         &self.parts
     }
