@@ -14,8 +14,8 @@
 //! met more often than others by chance. None of these is taken for a hot one (`held.rs`).
 //!
 //! Of some files the first rows can be read and no others. They are believed as far as they come in no order: a key
-//! holds what it has in each eighth of them, nothing if it is all that there is, and if its times ascend or
-//! descend they tell nothing of those to come.
+//! holds what it has in each eighth of them, nothing if it is all that there is, and if the times of all or of the
+//! key ascend or descend they tell nothing of those to come.
 //!
 //! Where statistics tell exactly how much each key holds, but of their times no more than the ends, a sample
 //! tells the times: of each key from its own rows.
@@ -32,6 +32,7 @@ mod cuts;
 mod fill;
 mod held;
 
+use std::borrow::Borrow;
 use std::iter;
 
 use datafusion::arrow::array::{Array, ArrayRef};
@@ -157,6 +158,8 @@ pub(crate) fn loaded_keys(
         Some(times) => points_of(spec, times, &mut ordinals)?,
         None => vec![],
     };
+    let in_order = in_time_order(&points, sides);
+    let others_in_order = in_time_order(&points_in_time, times.unwrap_or(sides));
     let total: f64 = sides.iter().map(|sample| sample.stands_for).sum();
     let blocks = sides.map(Blocks::of);
     let mut timed = by_key(&points_in_time, ordinals.len());
@@ -187,14 +190,14 @@ pub(crate) fn loaded_keys(
             false => spec.ranges.unwrap_or_else(|| ranges_for(load)),
         };
         let of_times = std::mem::take(&mut timed[ordinal]);
-        let (of_times, samples) = match times {
-            Some(times) if of_times.len() >= ENOUGH_TIMES => (of_times, times),
-            _ => (of_key, sides),
+        let (of_times, samples, in_order) = match times {
+            Some(times) if of_times.len() >= ENOUGH_TIMES => (of_times, times, &others_in_order),
+            _ => (of_key, sides, &in_order),
         };
         let of_all: f64 = of_times.iter().map(|point| point.weight).sum();
         let (cuts, stays) = match is_null {
             true => (vec![], most_at_one_time(&sent(spec, &of_times))),
-            false => quantiles(filled(spec, &of_times, samples)?, ranges),
+            false => quantiles(filled(spec, &of_times, (samples, in_order))?, ranges),
         };
         Ok(Some(LoadedKey {
             example,
@@ -262,7 +265,7 @@ fn sent<'a>(spec: &SkewSpec<'_>, points: &[&'a Point]) -> Vec<&'a Point> {
 fn filled(
     spec: &SkewSpec<'_>,
     points: &[&Point],
-    sides: [&SampledSide; 2],
+    (sides, in_order): ([&SampledSide; 2], &[Vec<bool>; 2]),
 ) -> Result<Vec<(Option<Place>, f64)>> {
     let points = sent(spec, points);
     let of_sides = points.split_at(points.partition_point(|point| !point.example.0));
@@ -295,13 +298,12 @@ fn filled(
             let block = block_of(of_block[0]);
             let rows = next..next + of_block.len();
             next = rows.end;
-            if !sample.blocks[block].is_drawn {
-                let places = of_block.iter().filter_map(|point| point.place.as_ref());
-                if fill::is_in_order(&places.collect::<Vec<_>>()) {
-                    // These tell nothing of the times to come.
-                    filled[rows].iter_mut().for_each(|(place, _)| *place = None);
-                    continue;
-                }
+            if in_order[usize::from(side == Side::Right)][block]
+                || !sample.blocks[block].is_drawn && fill::is_in_order(&places_of(of_block))
+            {
+                // These tell nothing of the times to come.
+                filled[rows].iter_mut().for_each(|(place, _)| *place = None);
+                continue;
             }
             for (number, point) in rows.zip(of_block) {
                 if let Some(Place::Number(time)) = point.place {
@@ -316,6 +318,27 @@ fn filled(
         }
     }
     Ok(filled)
+}
+
+/// By side and block whether it is from the beginning of a file and goes one way in time, whatever its keys; or is too
+/// small to tell.
+fn in_time_order(points: &[Point], sides: [&SampledSide; 2]) -> [Vec<bool>; 2] {
+    let of_sides = points.split_at(points.partition_point(|point| !point.example.0));
+    let of_side = |(sample, mut points): (&SampledSide, &[Point])| {
+        let blocks = sample.blocks.iter().map(|block| {
+            let (of_block, others) = points.split_at(points.len().min(block.rows));
+            points = others;
+            let places = places_of(of_block);
+            !block.is_drawn && (places.len() < fill::LEAST_ORDERED || fill::is_in_order(&places))
+        });
+        blocks.collect()
+    };
+    [(sides[0], of_sides.0), (sides[1], of_sides.1)].map(of_side)
+}
+
+fn places_of<P: Borrow<Point>>(points: &[P]) -> Vec<&Place> {
+    let places = points.iter().map(|point| point.borrow().place.as_ref());
+    places.flatten().collect()
 }
 
 /// Which rows have a NULL in a column in which it equals nothing.

@@ -34,7 +34,7 @@ use datafusion::physical_plan::union::UnionExec;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use self::line::{draws, reaches, spots};
+use self::line::{draws, reaches, spots, spread};
 use crate::exec::{SampledBlock, file_scan, whole_blocks};
 
 /// Blocks of a sample: with as many, ranges of equal work are found to a percent or two.
@@ -80,8 +80,8 @@ pub(super) async fn sample(
     // Of what was read whole nothing is too much.
     if !taken.whole {
         let share = rows / blocks.len().max(1);
-        for block in blocks.iter_mut() {
-            block.cut_off(share.max(1));
+        for (number, block) in blocks.iter_mut().enumerate() {
+            block.cut_out(share.max(1), spread(number));
         }
     }
     let empty = RecordBatch::new_empty(plan.schema());
@@ -156,13 +156,20 @@ impl Block {
         }
     }
 
-    /// Leaves out what it has beyond so many rows.
-    fn cut_off(&mut self, rows: usize) {
+    /// Leaves so many rows that follow each other, from a place in it: from 0 for the first to 1 for the last.
+    ///
+    /// Not always the first: the block may be a whole file.
+    fn cut_out(&mut self, rows: usize, place: f64) {
         let all = self.batch.num_rows();
-        if all > rows {
-            self.batch = self.batch.slice(0, rows);
-            self.each *= all as f64 / rows as f64;
-        }
+        let Some(others) = all.checked_sub(rows).filter(|others| *others > 0) else {
+            return;
+        };
+        let before = (place * (others + 1) as f64) as usize;
+        self.batch = self.batch.slice(before, rows);
+        self.each *= all as f64 / rows as f64;
+        // How far its middle is behind that of all.
+        let behind = before as f64 - others as f64 / 2.0;
+        self.reach = [self.reach[0] + behind, self.reach[1] - behind].map(|reach| reach.max(0.0));
     }
 
     /// The rows as columns of a plan above.

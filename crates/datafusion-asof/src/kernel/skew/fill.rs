@@ -18,8 +18,8 @@ use super::SampledBlock;
 /// Blocks that follow each other in time by chance are fewer.
 const LEAST_RUN: usize = 4;
 
-/// Fewer rows may be in order by chance.
-const LEAST_ORDERED: usize = 16;
+/// Of fewer rows it is not asked whether they are in order: they may be by chance.
+pub(super) const LEAST_ORDERED: usize = 16;
 
 /// Whether the rows of a block go one way in time: most of its first half before or after most of its second.
 pub(super) fn is_in_order<T: Ord>(of_block: &[T]) -> bool {

@@ -1,8 +1,10 @@
 //! Where on an input blocks are taken: all its parts one behind the other, as on a line.
 //!
-//! The line is cut into as many pieces of equal length as there are blocks, and each has its block at a
-//! place drawn at random in it: at equal distances rows that repeat themselves could be met at the same
-//! of them every time. The draw is always the same, so a plan is too.
+//! The line is cut into as many pieces of equal length as there are blocks, and each has its block at another
+//! place in it: at equal distances rows that repeat themselves could be met at the same of them every time, and of files
+//! that are each in time order the same times. The places are those of the golden ratio's multiples, which are
+//! spread more evenly than by chance however many there are (Weyl's sequence; Knuth, "The Art of Computer
+//! Programming" 3, 6.4). They are always the same, so a plan is too.
 
 use std::ops::Range;
 
@@ -20,8 +22,14 @@ pub(super) struct Spot {
 /// Places on a line of a length, one in each of so many equal pieces of it.
 pub(super) fn draws(length: f64, pieces: usize) -> Vec<f64> {
     let piece = length / pieces.max(1) as f64;
-    let draw = |number: usize| (number as f64 + random(number as u64)) * piece;
+    let draw = |number: usize| (number as f64 + spread(number)) * piece;
     (0..pieces).map(draw).collect()
+}
+
+/// A number below one: those of many are spread evenly.
+pub(super) fn spread(number: usize) -> f64 {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    (0.5 + number as f64 * GOLDEN).fract()
 }
 
 /// A number below one that looks like drawn at random (as `splitmix64` has it).
