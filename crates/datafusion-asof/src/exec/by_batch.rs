@@ -20,7 +20,9 @@
 //!
 //! 8 bytes for each row of the block, beside the values.
 
+use datafusion::arrow::array::{Array, ArrayRef, MutableArrayData, make_array};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
+use datafusion::common::Result;
 
 use crate::kernel::rows::RowId;
 
@@ -135,6 +137,31 @@ impl ByBatch {
 /// The parts of a batch whose last row is this.
 fn parts(last: u32, part_bits: u32) -> usize {
     (last >> part_bits) as usize + 1
+}
+
+/// Values fetched for a block of left rows, of some of which rows come out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fetched<'a> {
+    /// By kept column, `None` if they are yet to be fetched; none at all if all are.
+    pub columns: &'a [Option<ArrayRef>],
+    /// Which of the block's rows come out.
+    pub start: usize,
+}
+
+impl Fetched<'_> {
+    /// The values of so many rows, as a part of what was fetched.
+    pub(super) fn column(&self, column: usize, rows: usize) -> Option<ArrayRef> {
+        let values = self.columns.get(column)?.as_ref()?;
+        Some(values.slice(self.start, rows))
+    }
+}
+
+/// A copy of a part, so that it does not hold the whole.
+pub(super) fn copy(part: &ArrayRef) -> Result<ArrayRef> {
+    let data = part.to_data();
+    let mut copied = MutableArrayData::new(vec![&data], false, part.len());
+    copied.try_extend(0, 0, part.len())?;
+    Ok(make_array(copied.freeze()))
 }
 
 #[cfg(test)]

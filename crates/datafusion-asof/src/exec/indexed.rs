@@ -41,7 +41,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::asof_join::AsOfJoinExec;
 use super::build_side::{BuildSide, RightInput, build_side};
-use super::fetch::{Fetched, fetch};
+use super::by_batch::{ByBatch, Fetched};
 use super::left_block::{FREE_BYTES, HeldBack, LeftBlock};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
@@ -312,15 +312,34 @@ impl Probe {
         })
     }
 
-    /// Values of all rows that a block chose, of as many columns as have room in what matching took.
+    /// Values of all rows that a block chose, if that saves time: of as many columns as have room in what
+    /// matching took.
     async fn fetch(&self, matches: &Matches) -> Result<Vec<Option<ArrayRef>>> {
-        if !matches.by_class.is_empty() {
+        let (kept, rows) = (self.build.kept(), matches.rows.as_slice());
+        let columns = &self.matching.columns;
+        let comes_out = columns.right_in_output().next().is_some();
+        if !comes_out || !matches.by_class.is_empty() || !ByBatch::pays(rows, kept.rows()) {
             return Ok(vec![]);
         }
-        let chosen = (self.build.kept(), matches.rows.as_slice());
-        let room = FREE_BYTES - size_of::<RowId>();
         let time = self.metrics.baseline.elapsed_compute();
-        fetch(&self.matching.columns, chosen, room, time).await
+        let timer = time.timer();
+        let by_batch = ByBatch::new(rows, kept.batches().len());
+        drop(timer);
+        let mut free = FREE_BYTES - size_of::<RowId>();
+        let mut fetched = vec![None; columns.kept.len()];
+        for column in columns.right_in_output() {
+            // A value, and whether it is valid.
+            let bytes = kept.width(column).map(|width| width + 1);
+            if let Some(bytes) = bytes
+                && bytes <= free
+            {
+                free -= bytes;
+                tokio::task::yield_now().await;
+                let _timer = time.timer();
+                fetched[column] = kept.gather_by_batch(column, &by_batch)?;
+            }
+        }
+        Ok(fetched)
     }
 
     /// What comes out for a left batch.

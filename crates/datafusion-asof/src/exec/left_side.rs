@@ -27,7 +27,6 @@
 //! Without a left row the right is not read. One row of the right may be the choice of
 //! millions, and is kept once.
 
-mod chosen;
 mod gathering;
 mod left_index;
 mod packing;
@@ -37,7 +36,7 @@ mod thinning;
 mod turns;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
@@ -52,18 +51,18 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::try_join;
 use futures::{FutureExt, StreamExt, TryFutureExt, stream};
 
-use self::chosen::{Chosen, blocks};
 use self::gathering::Gathering;
 pub(super) use self::left_index::with_same_left;
-use self::left_index::{LeftIndex, LeftInput};
+use self::left_index::{LeftBatch, LeftIndex, LeftInput};
 use self::packing::Packing;
 use self::right_reader::{Offered, RightReader};
 use super::asof_join::AsOfJoinExec;
+use super::by_batch::Fetched;
 use super::dynamic_filter::tell;
 use super::gather::KeptBatches;
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
-use super::output::Output;
+use super::output::{Choice, Output};
 use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
 use super::row_place::reads_apart;
 use super::shared_build::{Attempt, Build, BuildFuture};
@@ -73,8 +72,6 @@ use crate::spec::Side;
 
 /// Left rows of which an index does not stay in cache: right rows in no order are gathered for them.
 const GATHERED_FROM: usize = 100_000;
-/// The values of one are fetched while the rows of another come out.
-const BLOCKS_AHEAD: usize = 2;
 
 /// The left side, and what its rows chose.
 #[derive(Clone)]
@@ -87,6 +84,17 @@ impl Build for LeftSide {
     fn has_ended(&self) -> bool {
         self.chosen.has_ended()
     }
+}
+
+/// What the left rows chose.
+pub(super) struct Chosen {
+    /// By section of the left.
+    choices: Vec<Vec<RowId>>,
+    tasks: usize,
+    /// Until a partition has reported them.
+    counts: Mutex<Option<MatchCounts>>,
+    kept: KeptBatches,
+    _reservation: Arc<MemoryReservation>,
 }
 
 /// The left rows of one partition.
@@ -137,42 +145,26 @@ pub(super) fn left_indexed_stream(
         }
         // Another partition may have fewer rows, and its core nothing to do.
         let mut ahead = Ahead::new(1 + chosen.tasks / partitions);
-        let mut blocks = blocks(&index.batches[partition], rows_below.is_none()).into_iter();
-        let mut fetching = Ahead::new(BLOCKS_AHEAD);
-        loop {
-            while !fetching.is_full()
-                && let Some(block) = blocks.next()
-            {
-                let (chosen, matching) = (Arc::clone(&chosen), Arc::clone(&matching));
-                let time = metrics.baseline.elapsed_compute().clone();
-                fetching.begin(async move { chosen.fetch(&matching, block, &time).await });
-            }
-            let Some(block) = fetching.next().await? else {
-                break;
+        for number in 0..index.batches[partition].len() {
+            let left = match &mut rows_below {
+                None => index.batches[partition][number].rows.clone(),
+                Some(rows) => match rows.next().await.transpose()? {
+                    Some(batch) => batch.project(&matching.columns.left)?,
+                    None => return exec_err!("left rows of an ASOF JOIN are missing"),
+                },
             };
-            let block = Arc::new(block);
-            for number in block.of.batches.clone() {
-                let left = match &mut rows_below {
-                    None => index.batches[partition][number].rows.clone(),
-                    Some(rows) => match rows.next().await.transpose()? {
-                        Some(batch) => batch.project(&matching.columns.left)?,
-                        None => return exec_err!("left rows of an ASOF JOIN are missing"),
-                    },
-                };
-                if ahead.is_full()
-                    && let Some(rows) = ahead.next().await?
-                {
-                    emit(&mut out, rows, &metrics.baseline).await;
-                }
-                let (index, output) = (Arc::clone(&index), Arc::clone(&output));
-                let (chosen, block) = (Arc::clone(&chosen), Arc::clone(&block));
-                let time = metrics.baseline.elapsed_compute().clone();
-                ahead.begin(async move {
-                    let _timer = time.timer();
-                    let batch = &index.batches[partition][number];
-                    chosen.assemble(&output, (&block, batch), &left)
-                });
+            if ahead.is_full()
+                && let Some(rows) = ahead.next().await?
+            {
+                emit(&mut out, rows, &metrics.baseline).await;
             }
+            let (index, output) = (Arc::clone(&index), Arc::clone(&output));
+            let chosen = Arc::clone(&chosen);
+            let time = metrics.baseline.elapsed_compute().clone();
+            ahead.begin(async move {
+                let _timer = time.timer();
+                chosen.assemble(&output, &index.batches[partition][number], &left)
+            });
         }
         while let Some(rows) = ahead.next().await? {
             emit(&mut out, rows, &metrics.baseline).await;
@@ -195,6 +187,33 @@ async fn emit(
 ) {
     if rows.num_rows() > 0 {
         out.emit(rows.record_output(metrics)).await;
+    }
+}
+
+impl Chosen {
+    /// The output rows of a left batch, of which the columns that come out are given.
+    fn assemble(
+        &self,
+        output: &Output,
+        batch: &LeftBatch,
+        left: &RecordBatch,
+    ) -> Result<RecordBatch> {
+        if left.num_rows() != batch.rows.num_rows() {
+            return exec_err!("left batches of an ASOF JOIN are not those that were indexed");
+        }
+        let rows = batch.start..batch.start + left.num_rows();
+        let choice = Choice {
+            rows: &self.choices[batch.section][rows],
+            by_class: &[],
+            class_of_column: &[],
+            fetched: Fetched::default(),
+        };
+        output.assemble(left, choice, &self.kept)
+    }
+
+    fn take_counts(&self) -> Option<MatchCounts> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.take()
     }
 }
 
@@ -310,7 +329,7 @@ impl RightInput {
             tasks: self.tasks,
             counts: Mutex::new(Some(counts)),
             kept,
-            reservation: self.reservation,
+            _reservation: self.reservation,
         }))
     }
 

@@ -30,7 +30,6 @@ mod by_batch;
 mod columns;
 mod copies;
 mod dynamic_filter;
-mod fetch;
 mod filter_names;
 mod gather;
 mod in_order;

@@ -14,8 +14,8 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 
+use super::by_batch::{Fetched, copy};
 use super::columns::Source;
-use super::fetch::{Fetched, copy};
 use super::gather::RightRows;
 use super::matching::Matching;
 use super::metrics::carry_matched_rows;

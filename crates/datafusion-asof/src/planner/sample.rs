@@ -54,11 +54,11 @@ pub(super) struct Sample {
 }
 
 /// About `rows` rows of a plan, as some expressions see them; `None` for a plan that is not
-/// sampled.
+/// sampled. Of the same table samples of another `number` have other rows.
 pub(super) async fn sample(
     plan: &Arc<dyn ExecutionPlan>,
     exprs: &[&PhysicalExprRef],
-    rows: usize,
+    (rows, number): (usize, usize),
     context: &Arc<TaskContext>,
 ) -> Result<Option<Sample>> {
     let named = exprs.iter().zip(0..).map(|(expr, number)| ProjectionExpr {
@@ -71,6 +71,7 @@ pub(super) async fn sample(
     let want = Want {
         rows,
         blocks: BLOCKS.min(rows),
+        first: number * BLOCKS,
     };
     let Some(mut taken) = take(&plan, want, context).await? else {
         return Ok(None);
@@ -81,7 +82,7 @@ pub(super) async fn sample(
     if !taken.whole {
         let share = rows / blocks.len().max(1);
         for (number, block) in blocks.iter_mut().enumerate() {
-            block.cut_out(share.max(1), spread(number));
+            block.cut_out(share.max(1), spread(want.first + number));
         }
     }
     let empty = RecordBatch::new_empty(plan.schema());
@@ -116,6 +117,8 @@ struct Want {
     rows: usize,
     /// Into which these are divided.
     blocks: usize,
+    /// The number of the first of these.
+    first: usize,
 }
 
 impl Want {
@@ -228,6 +231,7 @@ fn take<'a>(
         let of_each = Want {
             rows: (want.rows.saturating_mul(more) / number).max(1),
             blocks: (want.blocks / number).max(1),
+            first: want.first,
         };
         let mut all = Taken {
             blocks: vec![],
@@ -257,7 +261,7 @@ fn slices(memory: &MemorySourceConfig, want: Want) -> Result<Taken> {
     let whole = all <= want.rows;
     let (places, rows) = match whole {
         true => (vec![0.0], all),
-        false => (draws(all as f64, want.blocks), want.of_block()),
+        false => (draws(all as f64, want.blocks, want.first), want.of_block()),
     };
     let reaches = reaches(&places, all as f64);
     let places: Vec<_> = places

@@ -146,8 +146,8 @@ async fn sampled_sides(
     let [of_left, of_right] = expressions(join.spec());
     let rows = options.skew_sample_rows;
     let (left_sample, right_sample) = try_join(
-        sample(left, &of_left, rows, &context),
-        sample(right, &of_right, rows, &context),
+        sample(left, &of_left, (rows, 0), &context),
+        sample(right, &of_right, (rows, 1), &context),
     )
     .await?;
     let samples = [&left_sample, &right_sample];
@@ -156,6 +156,11 @@ async fn sampled_sides(
     }
     let taken = samples.into_iter().flatten();
     let rows: usize = taken.clone().map(|sample| sample.rows).sum();
+    let is_drawn = |sample: &Sample| sample.blocks.iter().all(|block| block.is_drawn);
+    let starts = match taken.clone().all(is_drawn) {
+        true => "",
+        false => "the first of files, ",
+    };
     let bytes: usize = taken.map(|sample| sample.bytes).sum();
     let sides = [
         sampled_side(left_sample, left, &of_left)?,
@@ -167,7 +172,7 @@ async fn sampled_sides(
         0 => format!("read in {millis} ms"),
         _ => format!("{} read in {millis} ms", shown_bytes(bytes)),
     };
-    let source = format!("a sample of {rows} rows ({cost})");
+    let source = format!("a sample of {rows} rows ({starts}{cost})");
     Ok(Some(SampledSides { sides, source }))
 }
 

@@ -9,8 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 
-use super::ByBatch;
-use crate::exec::fetch::{Fetched, copy};
+use super::{ByBatch, Fetched, copy};
 use crate::exec::gather::{KeptBatches, RightRows, gather};
 use crate::kernel::rows::RowId;
 

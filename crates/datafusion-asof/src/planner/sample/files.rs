@@ -100,11 +100,11 @@ impl Line {
     }
 
     /// Where blocks are taken: the place on the line, the file, and the place in the file.
-    pub(super) fn draws(&self, blocks: usize) -> Vec<(f64, usize, f64)> {
+    pub(super) fn draws(&self, want: Want) -> Vec<(f64, usize, f64)> {
         if self.length() <= 0.0 {
             return vec![];
         }
-        let draws = draws(self.length(), blocks).into_iter();
+        let draws = draws(self.length(), want.blocks, want.first).into_iter();
         let places = draws.map(|place| {
             let (file, of_file) = part_at(&self.lengths, place);
             (place, file, of_file)
@@ -151,7 +151,7 @@ fn lines_of_text(scan: &FileScanConfig, line: &Line, want: Want) -> Pieces {
         .iter()
         .map(|file| file.effective_size() as usize)
         .collect();
-    let draws = line.draws(want.blocks);
+    let draws = line.draws(want);
     let places: Vec<f64> = draws.iter().map(|(place, ..)| *place).collect();
     let bytes_of = |file: usize| sizes[file] as f64 / line.lengths[file].max(f64::MIN_POSITIVE);
     let places = draws.iter().zip(reaches(&places, line.length()));
@@ -193,7 +193,7 @@ fn lines_of_text(scan: &FileScanConfig, line: &Line, want: Want) -> Pieces {
 
 /// The first rows of files.
 fn first_rows(scan: &FileScanConfig, line: &Line, want: Want) -> Pieces {
-    let draws = line.draws(want.blocks);
+    let draws = line.draws(want);
     let places: Vec<f64> = draws.iter().map(|(place, ..)| *place).collect();
     let mut pieces: Vec<Piece> = vec![];
     let mut last = None;

@@ -19,10 +19,11 @@ pub(super) struct Spot {
     pub reach: [f64; 2],
 }
 
-/// Places on a line of a length, one in each of so many equal pieces of it.
-pub(super) fn draws(length: f64, pieces: usize) -> Vec<f64> {
+/// Places on a line of a length, one in each of so many equal pieces of it; of all lines that have numbers of their own
+/// from `first` on they are different.
+pub(super) fn draws(length: f64, pieces: usize, first: usize) -> Vec<f64> {
     let piece = length / pieces.max(1) as f64;
-    let draw = |number: usize| (number as f64 + spread(number)) * piece;
+    let draw = |number: usize| (number as f64 + spread(first + number)) * piece;
     (0..pieces).map(draw).collect()
 }
 

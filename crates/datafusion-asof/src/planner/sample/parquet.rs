@@ -69,7 +69,7 @@ pub(super) async fn pieces(
         line.in_rows && line.length() <= want.rows as f64 && line.files.len() <= want.blocks;
     let mut draws = match whole {
         true => vec![],
-        false => line.draws(want.blocks),
+        false => line.draws(want),
     };
     let reader = match source.parquet_file_reader_factory() {
         Some(reader) => Arc::clone(reader),

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn each_piece_has_its_draw() {
-    let draws = draws(640.0, 64);
+    let draws = draws(640.0, 64, 0);
     let pieces: Vec<usize> = draws.iter().map(|draw| (draw / 10.0) as usize).collect();
     assert_eq!(pieces, (0..64).collect::<Vec<_>>());
     let at: Vec<usize> = draws.iter().map(|draw| (draw % 10.0) as usize).collect();
