@@ -73,6 +73,7 @@ pub(super) struct Line {
     pub files: Vec<PartitionedFile>,
     pub lengths: Vec<f64>,
     /// Whether lengths are rows, and as many as there are.
+    #[cfg(feature = "parquet")]
     pub in_rows: bool,
 }
 
@@ -89,6 +90,7 @@ impl Line {
             (files.iter().map(|file| rows(file).map(|rows| rows as f64))).collect();
         let bytes = || files.iter().map(|file| file.effective_size() as f64);
         Self {
+            #[cfg(feature = "parquet")]
             in_rows: in_rows.is_some(),
             lengths: in_rows.unwrap_or_else(|| bytes().collect()),
             files,

@@ -33,15 +33,6 @@ pub(super) fn spread(number: usize) -> f64 {
     (0.5 + number as f64 * GOLDEN).fract()
 }
 
-/// A number below one that looks like drawn at random (as `splitmix64` has it).
-pub(super) fn random(seed: u64) -> f64 {
-    let mut bits = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^= bits >> 31;
-    (bits >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// For ascending places on a line of a length, how far each reaches before and after.
 pub(super) fn reaches(places: &[f64], length: f64) -> Vec<[f64; 2]> {
     let before = |number: usize| match number.checked_sub(1) {

@@ -31,7 +31,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Want;
 use super::files::{Line, Piece, PieceBlock, Pieces, on_any_core};
-use super::line::{Spot, random, reaches, spots};
+use super::line::{Spot, reaches, spots};
 
 /// What is read of row groups without an offset index.
 const BUDGET: i64 = 32 << 20;
@@ -206,6 +206,15 @@ fn keep_within_budget(places: &mut Vec<(f64, usize, f64)>, cost: impl Fn(usize) 
         }
     }
     places.retain(|(_, group, _)| kept.contains(group));
+}
+
+/// A number below one that looks like drawn at random (as `splitmix64` has it).
+fn random(seed: u64) -> f64 {
+    let mut bits = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^= bits >> 31;
+    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn every_row(sizes: &[usize]) -> Vec<Spot> {
