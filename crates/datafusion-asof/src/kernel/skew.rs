@@ -76,7 +76,7 @@ pub(crate) struct SampledBlock {
     pub each: f64,
     /// How much of the input is nearer to the block than to others, before and after it, in any unit.
     pub reach: [f64; 2],
-    /// Whether it is from a place drawn at random; if not, what could be read were the first rows of a file alone.
+    /// Whether its place was chosen for the sample; if not, what could be read were the first rows of a file alone.
     pub is_drawn: bool,
 }
 

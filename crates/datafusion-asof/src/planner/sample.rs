@@ -1,7 +1,7 @@
 //! A few rows of an input, read while it is planned.
 //!
-//! Rows are taken in blocks from all over the input, of tables in memory as of files (`files.rs`), each from a place
-//! drawn at random (`line.rs`), but of files that can be read from the start alone. Only columns of keys and times are read.
+//! Rows are taken in blocks from all over the input, of tables in memory as of files (`files.rs`), each from another
+//! place of its part (`line.rs`), but of files that can be read from the start alone. Only columns of keys and times are read.
 //! Each block stands for what of its input is nearer to it than to others, so a large file counts for more than
 //! a small one, and rows that a filter drops for as much as rows that it lets pass. A filter
 //! may let few pass, so more are read below one, and what is too much is left out. All that is bounded by what
@@ -142,7 +142,7 @@ struct Block {
     each: f64,
     /// How many rows of the input are nearer to it than to others, before and after its middle.
     reach: [f64; 2],
-    /// Whether its place was drawn at random.
+    /// Whether its place was chosen for the sample; if not, it is the beginning of a file.
     is_drawn: bool,
 }
 
