@@ -328,8 +328,11 @@ fn in_time_order(points: &[Point], sides: [&SampledSide; 2]) -> [Vec<bool>; 2] {
         let blocks = sample.blocks.iter().map(|block| {
             let (of_block, others) = points.split_at(points.len().min(block.rows));
             points = others;
+            if block.is_drawn {
+                return false;
+            }
             let places = places_of(of_block);
-            !block.is_drawn && (places.len() < fill::LEAST_ORDERED || fill::is_in_order(&places))
+            places.len() < fill::LEAST_ORDERED || fill::is_in_order(&places)
         });
         blocks.collect()
     };

@@ -17,6 +17,18 @@ fn each_piece_has_its_draw() {
 }
 
 #[test]
+fn two_sides_are_looked_at_in_different_places() {
+    let of_side = |first| draws(64.0, 64, first).into_iter().map(f64::fract);
+    let mut places: Vec<f64> = of_side(0).chain(of_side(64)).collect();
+    places.sort_by(f64::total_cmp);
+    let gaps = places.windows(2).map(|two| two[1] - two[0]);
+    let (least, most) = gaps.fold((1.0f64, 0.0f64), |(least, most), gap| {
+        (least.min(gap), most.max(gap))
+    });
+    assert!(least > 0.003 && most < 0.02, "{least} {most}");
+}
+
+#[test]
 fn reaches_meet_halfway_and_cover_the_line() {
     assert_eq!(
         reaches(&[2.0, 4.0, 9.0], 10.0),
