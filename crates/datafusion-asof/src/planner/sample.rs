@@ -18,8 +18,10 @@ mod unmetered;
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{concat, concat_batches, filter_record_batch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use datafusion::arrow::compute::{concat, concat_batches, filter_record_batch, take_record_batch};
 use datafusion::common::Result;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
@@ -82,7 +84,7 @@ pub(super) async fn sample(
     if !taken.whole {
         let share = rows / blocks.len().max(1);
         for (number, block) in blocks.iter_mut().enumerate() {
-            block.cut_out(share.max(1), spread(want.first + number));
+            block.thin_out(share.max(1), want.first + number)?;
         }
     }
     let empty = RecordBatch::new_empty(plan.schema());
@@ -135,7 +137,7 @@ struct Taken {
     bytes: usize,
 }
 
-/// Rows that follow each other.
+/// Rows that follow each other, or some of these.
 struct Block {
     batch: RecordBatch,
     /// How many rows of its input each stands for.
@@ -159,20 +161,23 @@ impl Block {
         }
     }
 
-    /// Leaves so many rows that follow each other, from a place in it: from 0 for the first to 1 for the last.
+    /// Leaves so many rows, from all over it: it may be a whole file. Of another `first` others are left.
     ///
-    /// Not always the first: the block may be a whole file.
-    fn cut_out(&mut self, rows: usize, place: f64) {
+    /// Not at equal distances, at which rows that repeat themselves could be the same every time, but those whose
+    /// numbers in a sequence that is spread evenly are the least.
+    fn thin_out(&mut self, rows: usize, first: usize) -> Result<()> {
         let all = self.batch.num_rows();
-        let Some(others) = all.checked_sub(rows).filter(|others| *others > 0) else {
-            return;
-        };
-        let before = (place * (others + 1) as f64) as usize;
-        self.batch = self.batch.slice(before, rows);
+        if all <= rows {
+            return Ok(());
+        }
+        let mut left: Vec<u32> = (0..all as u32).collect();
+        let number = |row: &u32| spread(first + *row as usize);
+        left.select_nth_unstable_by(rows, |a, b| number(a).total_cmp(&number(b)));
+        left.truncate(rows);
+        left.sort_unstable();
+        self.batch = take_record_batch(&self.batch, &UInt32Array::from(left))?;
         self.each *= all as f64 / rows as f64;
-        // How far its middle is behind that of all.
-        let behind = before as f64 - others as f64 / 2.0;
-        self.reach = [self.reach[0] + behind, self.reach[1] - behind].map(|reach| reach.max(0.0));
+        Ok(())
     }
 
     /// The rows as columns of a plan above.
