@@ -15,8 +15,8 @@
 //! # Memory
 //!
 //! Batches that wait are taken from the memory pool. A task begins a partition where little waits, and
-//! reads on up to [`READ_AHEAD`] bytes, or to a part of the pool. The partition that the reader is at has some
-//! room of its own, so it always gets on, whatever those behind it keep.
+//! reads on until [`READ_AHEAD`] bytes wait for each task, or a part of the pool. The partition that the reader is at
+//! has some room of its own, so it always gets on, whatever those behind it keep.
 //!
 //! # Degenerate cases
 //!
@@ -40,11 +40,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::parallel::{Queue, joined};
 
-/// Bytes that may wait to be read.
-const READ_AHEAD: usize = 256 << 20;
-/// A partition is begun where less than this waits: the next one is to be read while the current one
-/// is, no matter how large it is, and not much more.
-const BEGIN_BELOW: usize = 32 << 20;
+/// Bytes that may wait to be read, for each task. (With more, tasks wait for memory that is new to them; batches that are
+/// read soon after they were made leave theirs to the next ones.)
+const READ_AHEAD: usize = 32 << 20;
+/// A partition is begun where less than this part of that waits: the next one is to be read while the current
+/// one is, no matter how large it is, and not much more.
+const BEGIN_BELOW_PART: usize = 2;
 /// Bytes of the current partition that may wait beside all else.
 const OF_CURRENT: usize = 4 << 20;
 /// The part of a limited memory pool that may wait.
@@ -97,7 +98,8 @@ impl<T: Send + 'static> InOrder<T> {
                 ((partition, sender), receiver)
             })
             .unzip();
-        let room = Arc::new(Room::new(count, context));
+        let tasks = tasks.clamp(1, count.max(1));
+        let room = Arc::new(Room::new(count, tasks, context));
         let reading = Arc::new(Reading {
             plan: Arc::clone(plan),
             context: Arc::clone(context),
@@ -105,7 +107,7 @@ impl<T: Send + 'static> InOrder<T> {
             room: Arc::clone(&room),
             each,
         });
-        let readers = 0..tasks.clamp(1, count.max(1));
+        let readers = 0..tasks;
         let mut partitions = receivers.into_iter();
         Self {
             current: partitions.next(),
@@ -202,15 +204,16 @@ struct Held {
 }
 
 impl Room {
-    fn new(partitions: usize, context: &TaskContext) -> Self {
+    fn new(partitions: usize, tasks: usize, context: &TaskContext) -> Self {
         let pool = context.memory_pool();
         let part = match pool.memory_limit() {
             MemoryLimit::Finite(limit) => limit / PART_OF_POOL,
             _ => usize::MAX,
         };
+        let most = READ_AHEAD.saturating_mul(tasks);
         Self {
-            most: part.min(READ_AHEAD),
-            begin_below: part.min(BEGIN_BELOW),
+            most: part.min(most),
+            begin_below: part.min(most / BEGIN_BELOW_PART),
             of_current: part.min(OF_CURRENT),
             reservation: MemoryConsumer::new("AsOfJoinReadAhead").register(pool),
             held: Mutex::new(Held {
@@ -283,3 +286,6 @@ impl Room {
         self.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;
