@@ -1,4 +1,4 @@
--- Flights out of New York in January 2013, each with the weather in force when it left:
+-- Flights out of New York in 2013, each with the weather in force when it left:
 -- the latest observation at its airport, no older than two hours.
 -- Run from the root of the repository: the paths start there.
 
