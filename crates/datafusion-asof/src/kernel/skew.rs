@@ -11,7 +11,8 @@
 //! from how much of the key there is in each block more or less than in the one before, which is what a
 //! sample is wrong by: next to nothing where rows come in any order, about a block
 //! where they come key by key, and much where each key comes now and then for a while, so that some are
-//! met more often than others by chance. None of these is taken for a hot one (`held.rs`).
+//! met more often than others by chance. None of these is taken for a hot one (`held.rs`). If another key is,
+//! and the join is salted for it, keys are cut by what they seem to hold: to cut one for nothing costs a few carried rows.
 //!
 //! Of some files the first rows can be read and no others. They are believed as far as they come in no order: a key
 //! holds what it has in each eighth of them, nothing if it is all that there is, and if the times of all or of the
@@ -140,7 +141,7 @@ struct Point {
 /// So many sampled times of a key tell more than the ends of all of them.
 const ENOUGH_TIMES: usize = 16;
 
-/// The keys that hold much, the most loaded first; their times as other samples have them, where such are given
+/// The keys that seem to hold much, the most loaded first, if any does for certain; their times as other samples have them, where such are given
 /// and have enough of a key.
 pub(crate) fn loaded_keys(
     spec: &SkewSpec<'_>,
@@ -180,14 +181,13 @@ pub(crate) fn loaded_keys(
         let deviation = (of_left.variance + of_right.variance).sqrt();
         let held = of_left.rows + of_right.rows - DEVIATIONS * deviation;
         let load = held.max(0.0) / total * spec.partitions as f64;
-        if load < spec.cut_from {
-            return Ok(None);
-        }
         let of_side = nulls[usize::from(example.0)].as_ref();
         let is_null = of_side.is_some_and(|nulls| nulls.is_null(example.1));
         let ranges = match is_null {
             true => 1,
-            false => spec.ranges.unwrap_or_else(|| ranges_for(load)),
+            false => spec
+                .ranges
+                .unwrap_or_else(|| ranges_for(seems, spec.partitions)),
         };
         let of_times = std::mem::take(&mut timed[ordinal]);
         let (of_times, samples, in_order) = match times {
@@ -211,6 +211,9 @@ pub(crate) fn loaded_keys(
     });
     let loaded: Vec<Option<LoadedKey>> = loaded.collect::<Result<_>>()?;
     let mut loaded: Vec<LoadedKey> = loaded.into_iter().flatten().collect();
+    if !loaded.iter().any(|key| key.load >= spec.cut_from) {
+        return Ok(vec![]);
+    }
     loaded.sort_by(|a, b| {
         let by_load = b.load.total_cmp(&a.load);
         by_load.then(b.share.total_cmp(&a.share))

@@ -104,8 +104,11 @@ impl TimeCut {
     }
 
     /// The slot of a range.
+    ///
+    /// Each turn begins one slot later, so that ranges at the same hour of several days are not all in one.
     pub(crate) fn slot(&self, range: usize) -> u32 {
-        (range % self.slots as usize) as u32
+        let slots = self.slots as usize;
+        ((range + range / slots) % slots) as u32
     }
 
     /// The ordinals of keys among those that are cut.

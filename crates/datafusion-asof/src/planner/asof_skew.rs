@@ -215,9 +215,13 @@ impl SkewOfTable {
     ) -> Result<RecordBatch> {
         let held = || skew.held.iter();
         let counts = held().map(|key| (key.share * skew.rows / 2.0).round() as u64);
-        let ranges = held().map(|key| match key.load >= limits.cut_from {
-            true => key.ranges as u64,
-            false => 1,
+        let is_cut = skew.load >= limits.cut_from;
+        let ranges = held().map(|key| {
+            let seems = key.share * limits.partitions as f64;
+            match is_cut && seems >= limits.cut_from {
+                true => key.ranges as u64,
+                false => 1,
+            }
         });
         let top_ten: f64 = held().take(10).map(|key| key.share).sum();
         let number = skew.held.len();

@@ -275,16 +275,30 @@ fn slices(memory: &MemorySourceConfig, want: Want) -> Result<Taken> {
         .map(|(at, reach)| (0, at, reach))
         .collect();
     let schema = memory.original_schema();
+    let starts: Vec<usize> = batches
+        .iter()
+        .scan(0, |next, batch| {
+            let start = *next;
+            *next += batch.num_rows();
+            Some(start)
+        })
+        .collect();
     let spots = spots(&[all], &places, rows).into_iter();
     let blocks = spots.map(|spot| {
-        let (mut slices, mut first) = (vec![], 0);
-        for batch in &batches {
-            let end = first + batch.num_rows();
-            let (from, to) = (spot.rows.start.max(first), spot.rows.end.min(end));
-            if from < to {
-                slices.push(batch.slice(from - first, to - from));
+        let mut slices = vec![];
+        let first = starts.partition_point(|start| *start <= spot.rows.start);
+        for number in first.saturating_sub(1)..batches.len() {
+            let (batch, start) = (batches[number], starts[number]);
+            if start >= spot.rows.end {
+                break;
             }
-            first = end;
+            let (from, to) = (
+                spot.rows.start.max(start),
+                spot.rows.end.min(start + batch.num_rows()),
+            );
+            if from < to {
+                slices.push(batch.slice(from - start, to - from));
+            }
         }
         let mut batch = concat_batches(&schema, &slices)?;
         if let Some(projection) = memory.projection() {

@@ -147,7 +147,7 @@ impl AsOfJoinExec {
         let is_skewed = |load| load >= NEARLY * limits.skewed_from;
         let crowd = match is_skewed(load) {
             true => None,
-            false => crowd(&keys, &held, limits.partitions)?.filter(|crowd| is_skewed(crowd.load)),
+            false => crowd(&keys, &held, &limits)?.filter(|crowd| is_skewed(crowd.load)),
         };
         Ok(Skew {
             load,
@@ -179,7 +179,7 @@ impl AsOfJoinExec {
 }
 
 /// What the partition has that an exchange by key brings most to.
-fn crowd(keys: &[ArrayRef], held: &[HeldByKey], partitions: usize) -> Result<Option<Crowd>> {
+fn crowd(keys: &[ArrayRef], held: &[HeldByKey], limits: &SkewLimits) -> Result<Option<Crowd>> {
     if keys.is_empty() {
         return Ok(None);
     }
@@ -187,8 +187,9 @@ fn crowd(keys: &[ArrayRef], held: &[HeldByKey], partitions: usize) -> Result<Opt
     create_hashes(keys, REPARTITION_RANDOM_STATE.random_state(), &mut hashes)?;
     // In an order of its own, so that a plan is always the same.
     let mut crowds: BTreeMap<u64, Crowd> = BTreeMap::new();
-    for (hash, key) in hashes.iter().zip(held) {
-        let crowd = crowds.entry(hash % partitions as u64).or_default();
+    let keys = hashes.iter().zip(held);
+    for (hash, key) in keys.filter(|(_, key)| key.load >= limits.cut_from) {
+        let crowd = crowds.entry(hash % limits.partitions as u64).or_default();
         crowd.keys += 1;
         crowd.load += key.load;
         crowd.rest += key.rest;

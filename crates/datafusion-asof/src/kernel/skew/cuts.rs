@@ -3,10 +3,14 @@
 use super::Point;
 use crate::kernel::place::Place;
 
-/// Into how many ranges a key is cut: each holds a quarter of what a partition does, so that
-/// ranges that were judged wrong even out.
-pub(super) fn ranges_for(load: f64) -> usize {
-    ((4.0 * load).ceil() as usize).max(2)
+/// Into how many ranges a key is cut: each holds a quarter of what a partition does at most, so that
+/// ranges that were judged wrong even out; as many for each partition where there is one for each.
+pub(super) fn ranges_for(load: f64, partitions: usize) -> usize {
+    let ranges = ((4.0 * load * NEARLY).ceil() as usize).max(2);
+    match ranges > partitions {
+        true => ranges.next_multiple_of(partitions.max(1)),
+        false => ranges,
+    }
 }
 
 /// Where ranges of equal weight begin, and the weight of the heaviest.
@@ -43,4 +47,20 @@ pub(super) fn most_at_one_time(points: &[&Point]) -> f64 {
     let by_time = sorted.chunk_by(|a, b| a.place == b.place);
     let weights = by_time.map(|equal| equal.iter().map(|point| point.weight).sum());
     weights.fold(0.0_f64, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_have_equally_many_ranges() {
+        // A sum of shares may be a little more than it is.
+        assert_eq!(ranges_for(16.000_000_000_000_002, 16), 64);
+        assert_eq!(ranges_for(14.4, 16), 64);
+        assert_eq!(ranges_for(4.1, 16), 32);
+        assert_eq!(ranges_for(4.0, 16), 16);
+        assert_eq!(ranges_for(2.3, 16), 10, "not one for each");
+        assert_eq!(ranges_for(0.1, 16), 2);
+    }
 }

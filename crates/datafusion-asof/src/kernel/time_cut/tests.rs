@@ -62,8 +62,8 @@ fn a_range_begins_at_its_cut() {
     assert_eq!(cut.ranges(), 3);
     assert_eq!(
         spread(&cut, &rows),
-        [(0, 0), (1, 1), (1, 1), (2, 0), (2, 0)],
-        "ranges are dealt to slots in turn"
+        [(0, 0), (1, 1), (1, 1), (2, 1), (2, 1)],
+        "ranges are dealt to slots in turn, each turn from the next slot on"
     );
     assert_eq!(spread(&cut, &[at(None)]), [(0, 0)]);
 }
@@ -126,4 +126,19 @@ fn some_slot_there_must_be() {
         slots: 0,
     };
     assert!(TimeCut::try_new(spec).is_err());
+}
+
+#[test]
+fn each_slot_has_ranges_of_all_hours() {
+    // Four days of four hours over four slots.
+    let hours = (1..16).map(|hour| hour * 10).collect::<Vec<_>>();
+    let cut = cut(&[Some("A")], vec![numbers(&hours)], 4);
+    let mut of_slots = vec![vec![]; 4];
+    for range in 0..16 {
+        of_slots[cut.slot(range) as usize].push(range % 4);
+    }
+    for of_slot in &mut of_slots {
+        of_slot.sort_unstable();
+    }
+    assert_eq!(of_slots, vec![vec![0, 1, 2, 3]; 4]);
 }

@@ -11,7 +11,7 @@
 //! many as have about [`BUDGET`] bytes of these columns, but at least one. The other blocks are not taken, and those that are
 //! stand for more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::{Result, exec_datafusion_err};
@@ -26,6 +26,8 @@ use datafusion::datasource::physical_plan::{
 use datafusion::execution::TaskContext;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -116,12 +118,11 @@ pub(super) async fn pieces(
             group += 1;
         }
     }
-    let columns = scan.projected_schema()?;
+    let columns = columns_read(source);
     let is_read = |group: &RowGroupMetaData| -> i64 {
         let chunks = group.columns().iter().filter(|chunk| {
-            let path = chunk.column_path().parts();
-            path.first()
-                .is_some_and(|name| columns.index_of(name).is_ok())
+            let name = chunk.column_path().parts().first();
+            name.is_some_and(|name| columns.contains(name.as_str()))
         });
         chunks.map(|chunk| chunk.compressed_size()).sum()
     };
@@ -165,6 +166,22 @@ pub(super) async fn pieces(
         whole,
         drawn: true,
     }))
+}
+
+/// The names that columns have in the files, whatever they are called above.
+fn columns_read(source: &ParquetSource) -> HashSet<&str> {
+    let schema = source.table_schema().table_schema();
+    let mut columns: Vec<usize> = match source.projection() {
+        Some(projection) => projection.column_indices(),
+        None => (0..schema.fields().len()).collect(),
+    };
+    if let Some(predicate) = source.filter() {
+        columns.extend(collect_columns(&predicate).iter().map(Column::index));
+    }
+    let names = columns
+        .into_iter()
+        .filter_map(|column| schema.fields().get(column));
+    names.map(|field| field.name().as_str()).collect()
 }
 
 async fn footer(

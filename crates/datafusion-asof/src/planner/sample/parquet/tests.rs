@@ -1,5 +1,10 @@
 //! What is read of row groups that have to be read whole.
 
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+
 use super::*;
 
 #[test]
@@ -34,4 +39,20 @@ fn a_selection_is_as_long_as_its_row_group() {
         RowSelector::skip(3),
     ];
     assert_eq!(selectors, expected);
+}
+
+#[test]
+fn columns_are_those_of_the_files_whatever_they_are_called_above() {
+    let fields = ["k", "t", "v"].map(|name| Field::new(name, DataType::Int64, true));
+    let source = ParquetSource::new(Arc::new(Schema::new(fields.to_vec())));
+    assert_eq!(columns_read(&source), HashSet::from(["k", "t", "v"]));
+    let named = [("k", 0), ("t", 1)].map(|(name, index)| ProjectionExpr {
+        expr: Arc::new(Column::new(name, index)),
+        alias: format!("c{index}"),
+    });
+    let source = source.try_pushdown_projection(&ProjectionExprs::new(named));
+    let source = source.expect("a projection").expect("a source");
+    let any: &dyn std::any::Any = source.as_ref();
+    let source = any.downcast_ref().expect("a source of Parquet");
+    assert_eq!(columns_read(source), HashSet::from(["k", "t"]));
 }
