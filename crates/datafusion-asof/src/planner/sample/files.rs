@@ -5,7 +5,7 @@
 //!
 //! * Parquet: rows from within a row group (`parquet.rs`);
 //! * lines of text that may be cut anywhere (CSV, JSON): some kilobytes from within a file;
-//! * others, as compressed text: the first rows of a file, which are believed no further than they come in no order
+//! * others, as compressed text or arrays of JSON: the first rows of a file, which are believed no further than they come in no order
 //!   (`kernel/skew`).
 //!
 //! Scans for a sample have metrics of their own, so those of the query count what the query reads.
@@ -138,11 +138,17 @@ pub(super) async fn take(
     let is_text = ["csv", "json"].contains(&scan.file_source.file_type());
     let may_be_cut = scan.file_source.supports_repartitioning();
     let is_plain = !scan.file_compression_type.is_compressed();
-    let pieces = match pieces {
-        Some(pieces) => pieces,
-        None if is_text && may_be_cut && is_plain => lines_of_text(scan, &line, want),
-        None => first_rows(scan, &line, want),
-    };
+    if let Some(pieces) = pieces {
+        return read(scan, pieces, context).await.map(Some);
+    }
+    if is_text && may_be_cut && is_plain {
+        let taken = read(scan, lines_of_text(scan, &line, want), context).await;
+        // An array of JSON cannot be cut, which its source does not tell.
+        if let Ok(taken) = taken {
+            return Ok(Some(taken));
+        }
+    }
+    let pieces = first_rows(scan, &line, want);
     read(scan, pieces, context).await.map(Some)
 }
 
