@@ -59,7 +59,7 @@ use super::row_place::{has_row_place, with_row_place};
 use super::shared_build::{BuildFuture, SharedBuild};
 use super::sort_merge::sort_merge_stream;
 use super::strategy::AsOfStrategy;
-use super::time_salt::{Skew, carried, has_salt, salt};
+use super::time_salt::{KnownSkew, carried, has_salt, salt};
 use crate::spec::{AsOfJoinType, AsOfSpec, NullPolicy, Side};
 
 /// The physical as-of join: left columns, then the right columns of each row's match.
@@ -82,7 +82,7 @@ pub struct AsOfJoinExec {
     /// Tasks with no memory in common execute some partitions each.
     distributed: bool,
     /// Known from planning on until the strategy is chosen.
-    pub(super) skew: Option<Arc<Skew>>,
+    pub(super) skew: KnownSkew,
     build: SharedBuild<BuildFuture<BuildSide>>,
     left_side: SharedBuild<LeftSide>,
     /// Filters the scan of the side that is read last.
@@ -147,7 +147,7 @@ impl AsOfJoinExec {
             indexes_partitions: false,
             streams: false,
             distributed: false,
-            skew: None,
+            skew: Ok(None),
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
             dynamic_filter: None,

@@ -67,7 +67,7 @@ pub(crate) use row_place::RowPlaceExec;
 pub use strategy::AsOfStrategy;
 pub use time_salt::{HotKey, TimeSalt};
 pub(crate) use time_salt::{
-    NEARLY, SampledBlock, SampledSide, Skew, SkewLimits, shown_load, whole_blocks,
+    KnownSkew, NEARLY, SampledBlock, SampledSide, Skew, SkewLimits, shown_load, whole_blocks,
 };
 #[cfg(feature = "proto")]
 pub(crate) use time_salt::{SaltParts, TimeSaltExec};

@@ -93,7 +93,7 @@ mod skew;
 pub(crate) use self::plan::SaltParts;
 pub(super) use self::plan::SaltPlan;
 pub use self::plan::{HotKey, TimeSalt};
-pub(crate) use self::skew::{NEARLY, Skew, SkewLimits, shown_load};
+pub(crate) use self::skew::{KnownSkew, NEARLY, Skew, SkewLimits, shown_load};
 pub(crate) use crate::kernel::skew::{SampledBlock, SampledSide, whole_blocks};
 
 const SALT: &str = "__asof_salt";

@@ -10,7 +10,7 @@
 //! | `rows` | about how many rows have it; of text files (CSV, JSON) by their size |
 //! | `share` | of all rows |
 //! | `load` | what it holds for certain, in partitions: 1 is what each would hold if all held the same |
-//! | `ranges` | of time that it would be cut into; 1 if it would not be cut, as one with a NULL never is |
+//! | `ranges` | of time that it would be cut into, without `ts` if it has as many times; 1 if it would not be cut, as one with a NULL never is |
 //! | `top_ten_share` | what the ten largest keys hold together |
 //! | `strategy`, `reason` | how a join of the table with itself on `key` and `ts` would execute; NULL without `ts` |
 
@@ -157,7 +157,7 @@ impl SkewOfTable {
         let choice = match &self.time {
             Some(_) => {
                 let skew = skew(limits).await?;
-                Some(choice(&join.with_skew(skew), config)?)
+                Some(choice(&join.with_skew(Ok(skew)), config)?)
             }
             None => None,
         };
@@ -219,6 +219,7 @@ impl SkewOfTable {
         let ranges = held().map(|key| {
             let seems = key.share * limits.partitions as f64;
             match is_cut && seems >= limits.cut_from {
+                true if self.time.is_some() => key.ranges_in_time as u64,
                 true => key.ranges as u64,
                 false => 1,
             }

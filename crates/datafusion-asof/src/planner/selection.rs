@@ -16,7 +16,7 @@ use datafusion::physical_plan::{
 };
 
 use crate::config::{AsOfOptions, StrategyOption};
-use crate::exec::{AsOfJoinExec, AsOfStrategy, NEARLY, file_scan, shown_load};
+use crate::exec::{AsOfJoinExec, AsOfStrategy, NEARLY, Skew, file_scan, shown_load};
 
 /// The physical rule that chooses how each as-of join executes, by `asof.strategy` or from
 /// the statistics and the order of its sides and the memory there is. `EXPLAIN` shows the choice with
@@ -45,7 +45,7 @@ impl PhysicalOptimizerRule for AsOfJoinSelection {
                 _ => None,
             };
             let chosen = match (strategy, join.skew(), streams) {
-                (AsOfStrategy::TimeSalted, Some(skew), _) => {
+                (AsOfStrategy::TimeSalted, Ok(Some(skew)), _) => {
                     join.salted_by_skew(skew, known.partitions_fit(), reason)?
                 }
                 (_, _, Some(streams)) => join.merging_streams(streams, reason)?,
@@ -126,19 +126,31 @@ struct Known {
     /// [`AsOfJoinExec::allows`] it.
     allows_left: bool,
     hinders_salt: Option<&'static str>,
-    skew: Option<KnownSkew>,
+    /// Or what went wrong while it was looked for.
+    skew: Result<Option<SkewOfKeys>, Arc<str>>,
     skew_threshold: f64,
 }
 
 /// What is known of the keys.
 #[derive(Debug, Clone)]
-struct KnownSkew {
+struct SkewOfKeys {
     /// What one key holds at most, in partitions, or keys of one partition together.
     load: f64,
     /// The same of a salted join.
     rest: f64,
     can_be_cut: bool,
     shown: String,
+}
+
+impl SkewOfKeys {
+    fn of(skew: &Skew) -> Self {
+        Self {
+            load: skew.crowd.map_or(skew.load, |crowd| crowd.load),
+            rest: skew.crowd.map_or(skew.rest, |crowd| crowd.rest),
+            can_be_cut: skew.can_be_cut(),
+            shown: skew.to_string(),
+        }
+    }
 }
 
 impl Known {
@@ -158,12 +170,10 @@ impl Known {
             streams: join.as_streams(joins, config)?.is_some(),
             allows_left: join.allows(AsOfStrategy::BroadcastLeft),
             hinders_salt: join.hinders_salt(),
-            skew: join.skew().map(|skew| KnownSkew {
-                load: skew.crowd.map_or(skew.load, |crowd| crowd.load),
-                rest: skew.crowd.map_or(skew.rest, |crowd| crowd.rest),
-                can_be_cut: skew.can_be_cut(),
-                shown: skew.to_string(),
-            }),
+            skew: match join.skew() {
+                Ok(skew) => Ok(skew.as_deref().map(SkewOfKeys::of)),
+                Err(error) => Err(Arc::clone(error)),
+            },
             skew_threshold: options.skew_threshold,
         })
     }
@@ -321,10 +331,14 @@ fn select(known: &Known) -> (AsOfStrategy, String) {
     };
     // What was looked at is shown, though it turned out not to matter.
     match &known.skew {
-        Some(skew) => (strategy, format!("{reason}; {}", skew.shown)),
-        None => (strategy, reason),
+        Ok(Some(skew)) => (strategy, format!("{reason}; {}", skew.shown)),
+        Ok(None) => (strategy, reason),
+        Err(error) => (strategy, format!("{reason}; {NO_SAMPLE}: {error}")),
     }
 }
+
+/// Why nothing is known of keys and times, before what went wrong.
+const NO_SAMPLE: &str = "no sample could be taken";
 
 /// What is chosen where a side fits to be indexed, or both are to be merged as they come.
 fn by_size(known: &Known) -> Option<(AsOfStrategy, String)> {
@@ -354,15 +368,19 @@ fn salted_if_possible(known: &Known) -> (AsOfStrategy, String) {
         return (AsOfStrategy::SortMerge, format!("not {asked}: {why}"));
     }
     match &known.skew {
-        None => (
+        Ok(None) => (
             AsOfStrategy::SortMerge,
             format!("{asked} finds nothing known of keys and times"),
         ),
-        Some(skew) if !skew.can_be_cut => (
+        Err(error) => (
+            AsOfStrategy::SortMerge,
+            format!("not {asked}: {NO_SAMPLE}: {error}"),
+        ),
+        Ok(Some(skew)) if !skew.can_be_cut => (
             AsOfStrategy::SortMerge,
             format!("{asked} finds nothing to cut: {}", skew.shown),
         ),
-        Some(skew) => (AsOfStrategy::TimeSalted, format!("{asked}; {}", skew.shown)),
+        Ok(Some(skew)) => (AsOfStrategy::TimeSalted, format!("{asked}; {}", skew.shown)),
     }
 }
 
@@ -378,7 +396,7 @@ pub(super) fn much(threshold: f64, partitions: usize) -> f64 {
 /// For sides that are both too large to be held by one.
 fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
     match &known.skew {
-        Some(skew) => {
+        Ok(Some(skew)) => {
             let is_skewed = skew.load >= NEARLY * much(known.skew_threshold, known.partitions);
             let reason = format!("{reason}; {}", skew.shown);
             if !is_skewed || known.hinders_salt().is_some() {
@@ -394,7 +412,11 @@ fn salted_if_skewed(known: &Known, reason: String) -> (AsOfStrategy, String) {
                 }
             }
         }
-        None => (AsOfStrategy::SortMerge, reason),
+        Ok(None) => (AsOfStrategy::SortMerge, reason),
+        Err(error) => (
+            AsOfStrategy::SortMerge,
+            format!("{reason}; {NO_SAMPLE}: {error}"),
+        ),
     }
 }
 

@@ -13,7 +13,7 @@ use datafusion::arrow::array::{Array, new_empty_array};
 use datafusion::arrow::compute::cast;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::expressions::Column;
@@ -25,28 +25,34 @@ use super::sample::{Sample, sample};
 use super::selection::{comes_into_question, much, shown_bytes};
 use super::stated::{Stated, stated};
 use crate::config::AsOfOptions;
-use crate::exec::{AsOfJoinExec, SampledSide, Skew, SkewLimits};
+use crate::exec::{AsOfJoinExec, KnownSkew, SampledSide, Skew, SkewLimits};
 use crate::spec::AsOfSpec;
 
 /// A key is cut if it holds this share of what makes a join skewed.
 const CUT_FROM: f64 = 0.25;
 
-/// The skew of a join of two inputs, if there is anything to know it from.
+/// The skew of a join of two inputs, if there is anything to know it from and it matters.
 pub(super) async fn known_skew(
     join: &AsOfJoinExec,
     inputs: [&Arc<dyn ExecutionPlan>; 2],
     session: &dyn Session,
-) -> Result<Option<Arc<Skew>>> {
+) -> Result<KnownSkew> {
     let config = session.config_options();
     let options = AsOfOptions::of(config);
     if !comes_into_question(join, config)? {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let limits = limits(config, &options);
     // What is wrong with an input will be found when the query runs, if it does; and a guess at skew is
     // nothing to fail for.
     let skew = skew(join, inputs, limits, &options, session).await;
-    Ok(skew.unwrap_or(None))
+    Ok(skew.map_err(|error| first_line(&error).into()))
+}
+
+/// An error in one line, without where in DataFusion it arose.
+fn first_line(error: &DataFusionError) -> String {
+    let error = error.strip_backtrace();
+    error.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The skew of a join of two inputs, whether it matters or not; `None` if nothing is known of it.
@@ -67,8 +73,15 @@ pub(super) async fn skew(
         (_, Ok(Some(sampled))) => {
             join.skew_of(limits, sampled.sides(), None, sampled.source.clone())?
         }
-        (Ok(Some(stated)), _) => {
-            join.skew_of(limits, stated.sides(), None, "statistics".to_owned())?
+        (Ok(Some(stated)), sampled) => {
+            let source = match sampled {
+                Err(error) => format!(
+                    "statistics (no sample could be taken: {})",
+                    first_line(&error)
+                ),
+                Ok(_) => "statistics".to_owned(),
+            };
+            join.skew_of(limits, stated.sides(), None, source)?
         }
         (_, sampled) => return sampled.map(|_| None),
     };

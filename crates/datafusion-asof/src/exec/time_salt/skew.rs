@@ -35,6 +35,9 @@ pub(crate) struct Skew {
     pub(super) plan: Arc<SaltPlan>,
 }
 
+/// The skew of a join, if anything is known of it, or what went wrong while it was looked for.
+pub(crate) type KnownSkew = Result<Option<Arc<Skew>>, Arc<str>>;
+
 /// What one key holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeldByKey {
@@ -48,6 +51,8 @@ pub(crate) struct HeldByKey {
     pub is_null: bool,
     /// Of time, into which it is to be cut.
     pub ranges: usize,
+    /// As many as its times let it be cut into.
+    pub ranges_in_time: usize,
 }
 
 /// Keys that hold much and that an exchange by key brings to one partition: where there are few keys, their hashes
@@ -139,6 +144,7 @@ impl AsOfJoinExec {
             rest: key.rest,
             is_null: key.is_null,
             ranges: key.ranges,
+            ranges_in_time: key.cuts.len() + 1,
         });
         let held: Vec<HeldByKey> = held.collect();
         let cut: Vec<&LoadedKey> = loaded.iter().filter(|key| !key.is_null).collect();
@@ -166,15 +172,15 @@ impl AsOfJoinExec {
         })
     }
 
-    /// The same join, of which the skew is known.
-    pub(crate) fn with_skew(mut self, skew: Option<Arc<Skew>>) -> Self {
+    /// The same join, with what is known of its skew.
+    pub(crate) fn with_skew(mut self, skew: KnownSkew) -> Self {
         self.skew = skew;
         self
     }
 
     /// What [`Self::with_skew`] said.
-    pub(crate) fn skew(&self) -> Option<&Arc<Skew>> {
-        self.skew.as_ref()
+    pub(crate) fn skew(&self) -> &KnownSkew {
+        &self.skew
     }
 }
 

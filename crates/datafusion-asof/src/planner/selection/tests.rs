@@ -25,7 +25,7 @@ fn known() -> Known {
         streams: false,
         allows_left: false,
         hinders_salt: None,
-        skew: None,
+        skew: Ok(None),
         skew_threshold: 2.0,
     }
 }
@@ -359,12 +359,12 @@ fn skewed(load: f64, rest: f64) -> Known {
     Known {
         threshold: Some(1),
         partitions: 16,
-        skew: Some(KnownSkew {
+        skew: Ok(Some(SkewOfKeys {
             load,
             rest,
             can_be_cut: rest < load,
             shown: format!("one key holds {load:.1}"),
-        }),
+        })),
         ..known()
     }
 }
@@ -381,11 +381,20 @@ fn what_is_skewed_is_salted_if_that_helps() {
         ..skewed(8.0, 0.5)
     };
     let not_skewed = Known {
-        skew: None,
+        skew: Ok(None),
+        ..skewed(0.0, 0.0)
+    };
+    let not_known = Known {
+        skew: Err("of no use".into()),
         ..skewed(0.0, 0.0)
     };
     let table = [
         (not_skewed, SortMerge, ""),
+        (
+            not_known,
+            SortMerge,
+            "; no sample could be taken: of no use",
+        ),
         (skewed(0.0, 0.0), SortMerge, "; one key holds 0.0"),
         (skewed(1.9, 0.2), SortMerge, "; one key holds 1.9"),
         (skewed(2.0, 0.2), TimeSalted, "; one key holds 2.0"),
