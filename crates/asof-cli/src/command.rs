@@ -106,8 +106,8 @@ async fn skew(shell: &mut Shell, names: &str) -> Result<()> {
         .await?;
     shell
         .execute(format!(
-            "SELECT trunc(load + 1e-9, 1) AS skew, round(100 * top_ten_share, 1) AS top_ten_percent, \
-             strategy, reason FROM {skew} LIMIT 1"
+            "SELECT trunc(load + 1e-9, 1) AS load, round(100 * top_ten_share, 1) AS top_ten_percent, \
+             strategy, reason FROM {skew} ORDER BY load DESC LIMIT 1"
         ))
         .await?;
     Ok(())

@@ -118,6 +118,9 @@ pub(super) struct TimeSalt {
     /// By slot.
     #[prost(uint32, repeated, tag = "6")]
     pub salts: Vec<u32>,
+    /// By range of all hot keys its slot; none if they are dealt out in turn.
+    #[prost(uint32, repeated, tag = "7")]
+    pub dealt: Vec<u32>,
 }
 
 /// A key that is cut.

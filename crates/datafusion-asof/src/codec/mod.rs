@@ -44,7 +44,7 @@ pub use self::physical::AsOfPhysicalCodec;
 
 const MAGIC: &[u8] = b"\0asof";
 /// Raised by every change of what a message can say.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Appends a node to a buffer.
 fn write(kind: NodeKind, buffer: &mut Vec<u8>) -> Result<()> {

@@ -111,6 +111,7 @@ impl Encoder<'_> {
             other: Some(parts.other.as_ref().try_into()?),
             hot_keys: hot_keys(&parts.salt)?,
             salts: parts.salt.salts,
+            dealt: parts.salt.dealt,
         }))
     }
 }
@@ -185,7 +186,11 @@ impl Decoder<'_> {
         let spec = self.spec(node.spec, &schemas)?;
         let parts = TimeSaltParts {
             side,
-            salt: salt_parts(node.hot_keys, node.salts, &key_types(&spec, &schemas)?)?,
+            salt: salt_parts(
+                node.hot_keys,
+                (node.salts, node.dealt),
+                &key_types(&spec, &schemas)?,
+            )?,
             spec,
             projection: projection(node.projection),
             other,

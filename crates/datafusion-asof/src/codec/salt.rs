@@ -33,7 +33,7 @@ pub(super) fn hot_keys(parts: &SaltParts) -> Result<Vec<HotKey>> {
 /// Keys of other types are found where the types are known.
 pub(super) fn salt_parts(
     hot_keys: Vec<HotKey>,
-    salts: Vec<u32>,
+    (salts, dealt): (Vec<u32>, Vec<u32>),
     key_types: &[DataType],
 ) -> Result<SaltParts> {
     let column = |(column, data_type): (usize, &DataType)| -> Result<ArrayRef> {
@@ -60,7 +60,12 @@ pub(super) fn salt_parts(
     let keys = key_types.iter().enumerate().map(column);
     let keys = keys.collect::<Result<_>>()?;
     let cuts = hot_keys.into_iter().map(cuts).collect::<Result<_>>()?;
-    Ok(SaltParts { keys, cuts, salts })
+    Ok(SaltParts {
+        keys,
+        cuts,
+        dealt,
+        salts,
+    })
 }
 
 fn cuts(hot_key: HotKey) -> Result<Vec<Place>> {
@@ -72,4 +77,32 @@ fn cuts(hot_key: HotKey) -> Result<Vec<Place>> {
     let rows = hot_key.rows.into_iter();
     let rows = rows.map(|bytes| Ok(Place::Bytes(bytes.into())));
     numbers.chain(rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn what_is_cut_and_where_it_goes_comes_back() -> Result<()> {
+        let parts = SaltParts {
+            keys: vec![Arc::new(Int64Array::from(vec![7, 8]))],
+            cuts: vec![
+                [-1, i128::MAX].map(Place::Number).to_vec(),
+                vec![Place::Number(0)],
+            ],
+            dealt: vec![1, 0, 1, 1, 0],
+            salts: vec![5, 3],
+        };
+        let given = (parts.salts.clone(), parts.dealt.clone());
+        let again = salt_parts(hot_keys(&parts)?, given, &[DataType::Int64])?;
+        assert_eq!(again.keys, parts.keys);
+        assert_eq!(again.cuts, parts.cuts);
+        assert_eq!((again.dealt, again.salts), (parts.dealt, parts.salts));
+        Ok(())
+    }
 }

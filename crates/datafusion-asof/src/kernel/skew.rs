@@ -127,6 +127,8 @@ pub(crate) struct LoadedKey {
     pub ranges: usize,
     /// Where its ranges but the first begin; fewer where it has few times.
     pub cuts: Vec<Place>,
+    /// By range its share of all rows.
+    pub weights: Vec<f64>,
 }
 
 /// A row of a sample.
@@ -195,18 +197,23 @@ pub(crate) fn loaded_keys(
             _ => (of_key, sides, &in_order),
         };
         let of_all: f64 = of_times.iter().map(|point| point.weight).sum();
-        let (cuts, stays) = match is_null {
-            true => (vec![], most_at_one_time(&sent(spec, &of_times))),
+        let (cuts, weights) = match is_null {
+            true => (vec![], vec![most_at_one_time(&sent(spec, &of_times))]),
             false => quantiles(filled(spec, &of_times, (samples, in_order))?, ranges),
         };
+        let stays = weights.iter().copied().fold(0.0, f64::max);
+        let of_all_times: f64 = weights.iter().sum();
+        let share = weight / total;
+        let of_share = |weight| share * weight / of_all_times.max(f64::MIN_POSITIVE);
         Ok(Some(LoadedKey {
             example,
-            share: weight / total,
+            share,
             load,
             rest: load * stays / of_all.max(f64::MIN_POSITIVE),
             is_null,
             ranges,
             cuts,
+            weights: weights.into_iter().map(of_share).collect(),
         }))
     });
     let loaded: Vec<Option<LoadedKey>> = loaded.collect::<Result<_>>()?;

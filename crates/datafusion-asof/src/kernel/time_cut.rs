@@ -7,14 +7,17 @@
 //! ```
 //!
 //! A range begins at its cut, the first one of a key at the beginning of time. The ranges of
-//! all hot keys are numbered through and dealt out to the *slots* in turn, so that ranges that
-//! hold equal work fill the slots equally; another key is in the slot that its hash says. Both
+//! all hot keys are numbered through and dealt out to the *slots*, in turn or by what they weigh (`deal.rs`), so that
+//! these hold equal work; another key is in the slot that its hash says. Both
 //! sides ask the same [`TimeCut`], and range and slot follow from key and time alone: whoever
 //! reads a row, whenever, sends it to the same place.
+
+mod deal;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{Result, plan_err};
 
+pub(crate) use self::deal::dealt;
 use super::domain::{TimeColumn, TimeValues, Times};
 use super::ordinals::{KeyOrdinals, KeyType};
 use super::place::Place;
@@ -32,6 +35,8 @@ pub(crate) struct TimeCut {
     /// By ordinal: where its ranges but the first begin, ascending.
     cuts: Vec<Vec<Place>>,
     slots: u32,
+    /// By range.
+    slot_of: Vec<u32>,
 }
 
 /// What a [`TimeCut`] is made of.
@@ -42,6 +47,8 @@ pub(crate) struct TimeCutSpec<'a> {
     /// For each of those keys where a range begins.
     pub cuts: Vec<Vec<Place>>,
     pub slots: u32,
+    /// By range, numbered through, its slot; if there are none ranges are dealt out in turn.
+    pub dealt: Vec<u32>,
 }
 
 /// The rows of a batch, spread.
@@ -63,7 +70,8 @@ pub(crate) struct SpreadBatch<'a> {
 
 impl TimeCut {
     /// # Errors
-    /// A planning error if there is no slot, or more ranges than can be numbered.
+    /// A planning error if there is no slot, or more ranges than can be numbered, and for ranges that are dealt out to
+    /// slots that are not there.
     pub(crate) fn try_new(spec: TimeCutSpec<'_>) -> Result<Self> {
         if spec.slots == 0 {
             return plan_err!("a time-salted ASOF JOIN has at least one partition");
@@ -84,11 +92,22 @@ impl TimeCut {
                 cuts.push(places);
             }
         }
+        let slots = spec.slots as usize;
+        let slot_of = match spec.dealt.is_empty() {
+            true => (0..ranges)
+                .map(|range| in_turn(range, slots) as u32)
+                .collect(),
+            false => spec.dealt,
+        };
+        if slot_of.len() != ranges || slot_of.iter().any(|slot| *slot >= spec.slots) {
+            return plan_err!("a time-salted ASOF JOIN has ranges without a partition");
+        }
         Ok(Self {
             keys,
             firsts,
             cuts,
             slots: spec.slots,
+            slot_of,
         })
     }
 
@@ -104,11 +123,8 @@ impl TimeCut {
     }
 
     /// The slot of a range.
-    ///
-    /// Each turn begins one slot later, so that ranges at the same hour of several days are not all in one.
     pub(crate) fn slot(&self, range: usize) -> u32 {
-        let slots = self.slots as usize;
-        ((range + range / slots) % slots) as u32
+        self.slot_of[range]
     }
 
     /// The ordinals of keys among those that are cut.
@@ -145,6 +161,13 @@ impl TimeCut {
         let slots = ranges.iter().zip(batch.hashes).map(slot).collect();
         Spread { ranges, slots }
     }
+}
+
+/// The slot whose turn it is.
+///
+/// Each turn of all begins one slot later, so that ranges at the same hour of several days are not all in one.
+fn in_turn(turn: usize, slots: usize) -> usize {
+    (turn + turn / slots) % slots
 }
 
 #[cfg(test)]

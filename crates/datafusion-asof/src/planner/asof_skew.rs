@@ -213,7 +213,10 @@ impl SkewOfTable {
         limits: SkewLimits,
         choice: Option<(AsOfStrategy, String)>,
     ) -> Result<RecordBatch> {
-        let held = || skew.held.iter();
+        // Those that hold most first, whatever of it is certain.
+        let mut order: Vec<usize> = (0..skew.held.len()).collect();
+        order.sort_by(|a, b| skew.held[*b].share.total_cmp(&skew.held[*a].share));
+        let held = || order.iter().map(|key| &skew.held[*key]);
         let counts = held().map(|key| (key.share * skew.rows / 2.0).round() as u64);
         let is_cut = skew.load >= limits.cut_from;
         let ranges = held().map(|key| {
@@ -234,7 +237,7 @@ impl SkewOfTable {
             Arc::new(StringArray::from(vec![text.as_deref(); number])) as ArrayRef
         };
         let columns = vec![
-            Arc::new(shown(&skew.keys, number)?) as ArrayRef,
+            Arc::new(shown(&skew.keys, &order)?) as ArrayRef,
             Arc::new(UInt64Array::from_iter_values(counts)),
             Arc::new(Float64Array::from_iter_values(held().map(|key| key.share))),
             Arc::new(Float64Array::from_iter_values(held().map(|key| key.load))),
@@ -269,8 +272,8 @@ fn identifiers(text: &str, config: &ConfigOptions) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Keys, given column by column, as texts; a single NULL stays one.
-fn shown(keys: &[ArrayRef], rows: usize) -> Result<StringArray> {
+/// Some keys, given column by column, as texts; a single NULL stays one.
+fn shown(keys: &[ArrayRef], rows: &[usize]) -> Result<StringArray> {
     let options = FormatOptions::default().with_null("NULL");
     let columns = keys.iter();
     let columns = columns.map(|column| ArrayFormatter::try_new(column, &options));
@@ -284,7 +287,7 @@ fn shown(keys: &[ArrayRef], rows: usize) -> Result<StringArray> {
             Ok(Some(values.collect::<Result<Vec<_>, _>>()?.join(", ")))
         }
     };
-    (0..rows).map(key).collect()
+    rows.iter().map(|row| key(*row)).collect()
 }
 
 /// A join of an input with itself.

@@ -297,7 +297,7 @@ fn random_bytes_do_no_harm() {
     let context = context(3);
     let dice = &mut Dice::new(7);
     for _ in 0..setting("ASOF_CODEC_CASES", 200) * 100 {
-        let mut bytes = b"\0asof\x02".to_vec();
+        let mut bytes = b"\0asof\x03".to_vec();
         bytes.extend((0..dice.below(64)).map(|_| dice.below(256) as u8));
         let refused = codec.try_decode(&bytes, &[], &context, &converter);
         let error = refused.expect_err("no node without inputs").to_string();

@@ -16,7 +16,7 @@ use crate::exec::matching::Matching;
 use crate::kernel::domain::Times;
 use crate::kernel::ordinals::{KeyType, NULL_KEY, one_pattern_per_float};
 use crate::kernel::place::Place;
-use crate::kernel::time_cut::{Spread, SpreadBatch, TimeCut, TimeCutSpec};
+use crate::kernel::time_cut::{Spread, SpreadBatch, TimeCut, TimeCutSpec, dealt};
 use crate::spec::Side;
 
 /// How the rows of a time-salted join are spread.
@@ -58,33 +58,43 @@ pub(crate) struct SaltParts {
     pub keys: Vec<ArrayRef>,
     /// By key that is cut where its ranges begin.
     pub cuts: Vec<Vec<Place>>,
+    /// By range, as [`TimeCutSpec`] has it.
+    pub dealt: Vec<u32>,
     /// By slot.
     pub salts: Vec<u32>,
 }
 
 impl SaltPlan {
-    /// `keys` has for each column of the key a value for each key that is cut, `cuts` where.
+    /// `keys` has for each column of the key a value for each key that is cut, `cuts` where; `weights` are those of all ranges,
+    /// or empty if they are not known.
     ///
     /// # Errors
     /// Planning errors if there is no partition, or more ranges than can be numbered.
     pub(super) fn try_new(
         key_types: &[KeyType],
         keys: Vec<ArrayRef>,
-        cuts: Vec<Vec<Place>>,
+        (cuts, weights): (Vec<Vec<Place>>, &[f64]),
         partitions: usize,
     ) -> Result<Self> {
         let salts = salts_for(partitions)?;
-        Self::of_parts(key_types, SaltParts { keys, cuts, salts })
+        let parts = SaltParts {
+            keys,
+            cuts,
+            dealt: dealt(weights, salts.len()),
+            salts,
+        };
+        Self::of_parts(key_types, parts)
     }
 
     /// # Errors
-    /// Planning errors if there is no slot, or more ranges than can be numbered.
+    /// Those of a [`TimeCut`].
     pub(in crate::exec) fn of_parts(key_types: &[KeyType], parts: SaltParts) -> Result<Self> {
         let slots = parts.salts.len();
         let cut = TimeCut::try_new(TimeCutSpec {
             key_types,
             keys: &parts.keys,
             cuts: parts.cuts.clone(),
+            dealt: parts.dealt.clone(),
             slots: u32::try_from(slots).or_else(|_| plan_err!("too many partitions: {slots}"))?,
         })?;
         Ok(Self {
@@ -121,7 +131,7 @@ impl SaltPlan {
         Self::try_new(
             key_types,
             keys,
-            cuts.collect::<Result<_>>()?,
+            (cuts.collect::<Result<_>>()?, &[]),
             salt.partitions,
         )
     }

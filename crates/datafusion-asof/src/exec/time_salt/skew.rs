@@ -148,6 +148,7 @@ impl AsOfJoinExec {
         });
         let held: Vec<HeldByKey> = held.collect();
         let cut: Vec<&LoadedKey> = loaded.iter().filter(|key| !key.is_null).collect();
+        let weights: Vec<f64> = cut.iter().flat_map(|key| &key.weights).copied().collect();
         let load = loaded.first().map_or(0.0, |key| key.load);
         let keys = values(&loaded.iter().collect::<Vec<_>>())?;
         let is_skewed = |load| load >= NEARLY * limits.skewed_from;
@@ -164,7 +165,7 @@ impl AsOfJoinExec {
             plan: Arc::new(SaltPlan::try_new(
                 &matching.key_types,
                 values(&cut)?,
-                cut.iter().map(|key| key.cuts.clone()).collect(),
+                (cut.iter().map(|key| key.cuts.clone()).collect(), &weights),
                 limits.partitions,
             )?),
             keys,

@@ -16,6 +16,7 @@ fn cut(slots: u32) -> TimeCut {
         keys: &[],
         cuts: vec![[10, 20, 30].map(Place::Number).to_vec()],
         slots,
+        dealt: vec![],
     };
     TimeCut::try_new(spec).expect("a valid cut")
 }

@@ -13,27 +13,33 @@ pub(super) fn ranges_for(load: f64, partitions: usize) -> usize {
     }
 }
 
-/// Where ranges of equal weight begin, and the weight of the heaviest.
-pub(super) fn quantiles(mut times: Vec<(Option<Place>, f64)>, ranges: usize) -> (Vec<Place>, f64) {
+/// Where ranges of equal weight begin, as far as times allow it, and what each of them weighs, the first one too.
+pub(super) fn quantiles(
+    mut times: Vec<(Option<Place>, f64)>,
+    ranges: usize,
+) -> (Vec<Place>, Vec<f64>) {
     // Without a place first: they are in the first range.
     times.sort_by(|a, b| a.0.cmp(&b.0));
     let total: f64 = times.iter().map(|(_, weight)| weight).sum();
     let of_range = total / ranges as f64;
-    let mut cuts: Vec<Place> = vec![];
-    let (mut before, mut cut_at, mut begun_at, mut heaviest) = (0.0, of_range, 0.0, 0.0_f64);
-    // Equal times are in one range.
+    let (mut cuts, mut weights) = (vec![], vec![]);
+    let (mut before, mut cut_at, mut begun_at) = (0.0, of_range, 0.0);
+    // Equal times are in one range. If they fill it nothing else is in it.
     for equal in times.chunk_by(|a, b| a.0 == b.0) {
+        let weight: f64 = equal.iter().map(|(_, weight)| weight).sum();
+        let fills = weight >= NEARLY * of_range && before > begun_at;
         if let Some(place) = &equal[0].0
-            && before >= NEARLY * cut_at
+            && (before >= NEARLY * cut_at || fills)
         {
             cuts.push(place.clone());
-            heaviest = heaviest.max(before - begun_at);
+            weights.push(before - begun_at);
             begun_at = before;
             cut_at = ((before / of_range / NEARLY).floor() + 1.0) * of_range;
         }
-        before += equal.iter().map(|(_, weight)| weight).sum::<f64>();
+        before += weight;
     }
-    (cuts, heaviest.max(before - begun_at))
+    weights.push(before - begun_at);
+    (cuts, weights)
 }
 
 /// Sums of the same floats may differ in their last digits.

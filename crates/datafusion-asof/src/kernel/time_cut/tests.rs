@@ -27,6 +27,7 @@ fn cut(keys: &[Option<&str>], cuts: Vec<Vec<Place>>, slots: u32) -> TimeCut {
         keys: &[keys],
         cuts,
         slots,
+        dealt: vec![],
     };
     TimeCut::try_new(spec).expect("a valid cut")
 }
@@ -105,6 +106,7 @@ fn without_a_key_time_alone_is_cut() {
         keys: &[],
         cuts: vec![numbers(&[10])],
         slots: 2,
+        dealt: vec![],
     };
     let cut = TimeCut::try_new(spec).expect("a valid cut");
     let domain = TimeDomain::try_new(&DataType::Float64, &DataType::Float64).expect("one type");
@@ -124,6 +126,7 @@ fn some_slot_there_must_be() {
         keys: &[],
         cuts: vec![],
         slots: 0,
+        dealt: vec![],
     };
     assert!(TimeCut::try_new(spec).is_err());
 }
@@ -141,4 +144,21 @@ fn each_slot_has_ranges_of_all_hours() {
         of_slot.sort_unstable();
     }
     assert_eq!(of_slots, vec![vec![0, 1, 2, 3]; 4]);
+}
+
+#[test]
+fn ranges_are_dealt_out_as_given() {
+    let dealt = |dealt: &[u32]| {
+        TimeCut::try_new(TimeCutSpec {
+            key_types: &[],
+            keys: &[],
+            cuts: vec![numbers(&[10, 20])],
+            slots: 2,
+            dealt: dealt.to_vec(),
+        })
+    };
+    let cut = dealt(&[1, 0, 0]).expect("a slot for each range");
+    assert_eq!([0, 1, 2].map(|range| cut.slot(range)), [1, 0, 0]);
+    assert!(dealt(&[1, 0]).is_err(), "a range has none");
+    assert!(dealt(&[1, 0, 2]).is_err(), "there is no such slot");
 }

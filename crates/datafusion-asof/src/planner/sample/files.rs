@@ -82,6 +82,7 @@ impl Line {
         let files = scan.file_groups.iter().flat_map(FileGroup::files);
         let mut files: Vec<PartitionedFile> = files.cloned().collect();
         files.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
+        let files = whole_again(files);
         let rows = |file: &PartitionedFile| match (&file.statistics, &file.range) {
             (Some(statistics), None) => statistics.num_rows.get_value().copied(),
             _ => None,
@@ -113,6 +114,30 @@ impl Line {
         });
         places.collect()
     }
+}
+
+/// Files that were cut, as a plan is that was optimized before, without the cuts.
+fn whole_again(pieces: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+    let mut files: Vec<PartitionedFile> = vec![];
+    for piece in pieces {
+        if let Some(file) = files.last_mut()
+            && file.path() == piece.path()
+            && let (Some(before), Some(range)) = (&mut file.range, &piece.range)
+            && before.end == range.start
+        {
+            before.end = range.end;
+        } else {
+            files.push(piece);
+        }
+    }
+    for file in &mut files {
+        let end = file.object_meta.size;
+        let all = |range: &FileRange| range.start == 0 && range.end.unsigned_abs() == end;
+        if file.range.as_ref().is_some_and(all) {
+            file.range = None;
+        }
+    }
+    files
 }
 
 fn place_of(file: &PartitionedFile) -> (&str, i64) {
@@ -326,3 +351,6 @@ pub(super) async fn on_any_core<T: Send + 'static>(
         Err(_) => future.await,
     }
 }
+
+#[cfg(test)]
+mod tests;
