@@ -13,6 +13,7 @@
 //! one did not, the result is left where it is and the whole job is sent again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ballista_core::config::BallistaConfig;
@@ -54,12 +55,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NO_SUCH_NODE: &str = "Unsupported plan node, name: [";
 /// What executors say to nodes that they cannot read.
 const NOT_READ: [&str; 2] = ["Could not deserialize", "has an ASOF JOIN in format"];
-/// What object stores say of files that are not there.
-const NOT_THERE: [&str; 2] = ["Object at location", "not found"];
+/// What object stores say of files that are not there, as it is shown and as it is debugged.
+const NOT_THERE: [&[&str]; 2] = [
+    &["Object at location", "not found"],
+    &["ObjectStore(NotFound {"],
+];
 /// What object stores say to requests that are not signed, or not by whom they know.
-const NOT_ALLOWED: [&str; 2] = [
+const NOT_ALLOWED: [&str; 4] = [
     "lacked valid authentication credentials",
     "lacked the necessary privileges",
+    "ObjectStore(Unauthenticated {",
+    "ObjectStore(PermissionDenied {",
 ];
 /// How often a job is sent whose executors are lost.
 const ATTEMPTS: usize = 5;
@@ -98,7 +104,8 @@ fn failed(why: &str) -> DataFusionError {
              all with asof-executor of the version of this client ({why})"
         );
     }
-    if NOT_THERE.iter().all(|part| why.contains(part)) {
+    let says_all = |parts: &&[&str]| parts.iter().all(|part| why.contains(part));
+    if NOT_THERE.iter().any(says_all) {
         return exec_datafusion_err!(
             "an executor of the cluster does not find a file that this client sees: put it where all \
              of them see it under the same path or URL ({why})"
@@ -307,6 +314,33 @@ impl Ended {
     }
 }
 
+/// Jobs that are being cancelled.
+static CANCELLED: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until the schedulers know of all queries that nobody waits for any more, but no longer than so: before a process ends.
+pub async fn settled(patience: Duration) {
+    let end = Instant::now() + patience;
+    while CANCELLED.load(Ordering::Acquire) > 0 && Instant::now() < end {
+        tokio::time::sleep(SOON).await;
+    }
+}
+
+/// A job that is being cancelled.
+struct Cancelling;
+
+impl Cancelling {
+    fn begin() -> Self {
+        CANCELLED.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Cancelling {
+    fn drop(&mut self) {
+        CANCELLED.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Drop for Job {
     fn drop(&mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -314,12 +348,49 @@ impl Drop for Job {
         };
         if !self.ended {
             let (mut scheduler, id) = (self.scheduler.clone(), self.id.clone());
+            let cancelling = Cancelling::begin();
             runtime.spawn(async move {
                 let request = CancelJobParams { job_id: id };
+                let _cancelling = cancelling;
                 if let Err(status) = scheduler.cancel_job(request).await {
                     log::warn!("a query that nobody waits for was not cancelled: {status}");
                 }
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_failures_is_said_whatever_their_form() {
+        for (why, said) in [
+            (
+                "Object at location a.parquet not found: No such file",
+                "does not find a file",
+            ),
+            (
+                "DataFusionError(ObjectStore(NotFound { path: \"a.csv\", source: Os {",
+                "does not find a file",
+            ),
+            (
+                "ObjectStore(PermissionDenied { path: \"a.csv\", source: RetryError(",
+                "may not read a file",
+            ),
+            (
+                "ObjectStore(Unauthenticated { path: \"a.csv\", source: RetryError(",
+                "may not read a file",
+            ),
+            (
+                "the request lacked the necessary privileges",
+                "may not read",
+            ),
+            ("Could not deserialize", "does not know as-of joins"),
+        ] {
+            let error = failed(why).to_string();
+            assert!(error.contains(said), "{error}");
         }
     }
 }

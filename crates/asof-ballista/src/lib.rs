@@ -50,4 +50,5 @@ mod session;
 mod stores;
 
 pub use cluster::Cluster;
+pub use job::settled;
 pub use progress::Progress;

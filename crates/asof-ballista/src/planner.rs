@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, Result, plan_err};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use datafusion_asof::AsOfQueryPlanner;
+use datafusion_asof::{AsOfOptions, AsOfQueryPlanner};
 
 use crate::analyze::ClusterAnalyzeExec;
 use crate::cluster::Cluster;
@@ -36,6 +37,7 @@ impl ClusterQueryPlanner {
         plan: Arc<dyn ExecutionPlan>,
         session: &dyn Session,
     ) -> Result<ClusterQueryExec> {
+        refuse_settings(&plan, session)?;
         let plan = with_joins_in_one_task(plan)?;
         let plan = with_made_rows_in_memory(with_limits_above_tables(plan)?)?;
         let session = session.session_id().to_owned();
@@ -54,7 +56,13 @@ impl QueryPlanner for ClusterQueryPlanner {
             let input = AsOfQueryPlanner
                 .create_physical_plan(&analyze.input, session)
                 .await?;
-            if reads_tables(&input)? && !input.is::<DataSinkExec>() {
+            if reads_tables(&input)? {
+                if input.is::<DataSinkExec>() {
+                    return plan_err!(
+                        "EXPLAIN ANALYZE of a statement that writes does not run on a cluster, of \
+                         which the tasks would write: write EXPLAIN ANALYZE before its query alone"
+                    );
+                }
                 let query = self.on_cluster(input, session)?;
                 let schema = Arc::clone(analyze.schema.inner());
                 return Ok(Arc::new(ClusterAnalyzeExec::new(query, schema)));
@@ -77,6 +85,30 @@ impl QueryPlanner for ClusterQueryPlanner {
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         physical.replace_children(queries, options)
     }
+}
+
+/// Refuses what would give other rows than on one machine.
+fn refuse_settings(plan: &Arc<dyn ExecutionPlan>, session: &dyn Session) -> Result<()> {
+    let options = session.config_options();
+    let asof = options.extensions.get::<AsOfOptions>();
+    if asof.is_some_and(|asof| !asof.distributed) {
+        return plan_err!(
+            "asof.distributed = false is for one machine: the tasks of a cluster have no memory in \
+             common. SET asof.distributed = true"
+        );
+    }
+    // Ballista 55.0 may partition their sides in other ways than the join expects.
+    let is_outer = |plan: &Arc<dyn ExecutionPlan>| {
+        let join = plan.downcast_ref::<HashJoinExec>();
+        join.is_some_and(|join| *join.join_type() != JoinType::Inner)
+    };
+    if options.optimizer.prefer_hash_join && plan.exists(|plan| Ok(is_outer(plan)))? {
+        return plan_err!(
+            "outer, semi and anti joins by hash may give wrong rows on a cluster of Ballista 55.0: \
+             SET datafusion.optimizer.prefer_hash_join = false"
+        );
+    }
+    Ok(())
 }
 
 /// Whether a plan scans anything: files or tables in memory.

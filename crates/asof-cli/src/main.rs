@@ -59,6 +59,8 @@ fn main() -> ExitCode {
     let flow = runtime.block_on(async {
         let flow = dispatch(args).await;
         publish::settled(GRACE).await;
+        #[cfg(feature = "cluster")]
+        asof_ballista::settled(GRACE).await;
         flow
     });
     runtime.shutdown_timeout(GRACE);

@@ -8,7 +8,11 @@ fn main() -> ballista_core::error::Result<()> {
     let command = Config::command()
         .name("asof-executor")
         .version(env!("CARGO_PKG_VERSION"))
-        .mut_arg("bind_host", |host| host.default_value("127.0.0.1"));
+        .mut_arg("bind_host", |host| host.default_value("127.0.0.1"))
+        // Several of them within the time after which asof-scheduler takes an executor for dead.
+        .mut_arg("executor_heartbeat_interval_seconds", |seconds| {
+            seconds.default_value("5")
+        });
     match Config::from_arg_matches(&command.get_matches()) {
         Ok(options) => asof_ballista::executor::run(options),
         Err(error) => error.exit(),

@@ -111,6 +111,39 @@ async fn tables_in_memory_and_results_are_as_planned() -> Result<()> {
     Ok(())
 }
 
+/// What would give other rows than on one machine, or write them elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cluster_would_do_otherwise_is_refused() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let ctx = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&ctx).await?;
+    let refused = async |sql: &str, why: &str| {
+        let error = run(&ctx, sql).await.expect_err(sql).to_string();
+        assert!(error.contains(why), "{sql}: {error}");
+    };
+    let to = std::env::temp_dir().join("asof-not-written.parquet");
+    let copy = format!(
+        "EXPLAIN ANALYZE COPY trades TO '{}' STORED AS PARQUET",
+        to.display()
+    );
+    refused(&copy, "EXPLAIN ANALYZE of a statement that writes").await;
+    assert!(!to.exists());
+
+    let asof = join("LEFT", "TIES BY q.id");
+    run(&ctx, "SET asof.distributed = false").await?;
+    refused(&asof, "SET asof.distributed = true").await;
+    run(&ctx, "SET asof.distributed = true").await?;
+
+    let by_hash = "SELECT count(*) FROM trades t FULL JOIN quotes q ON t.id = q.id";
+    run(&ctx, by_hash).await?;
+    run(&ctx, "SET datafusion.optimizer.prefer_hash_join = true").await?;
+    refused(by_hash, "SET datafusion.optimizer.prefer_hash_join = false").await;
+    run(&ctx, &asof).await?;
+    run(&ctx, &by_hash.replace("FULL ", "")).await?;
+    Ok(())
+}
+
 /// What tasks counted of the join, under a strategy.
 async fn counted(ctx: &SessionContext, strategy: &str) -> Result<String> {
     set(ctx, strategy).await?;

@@ -32,6 +32,29 @@ async fn failure(port: u16, data: &Data) -> Result<String> {
     Ok(rows.expect_err("they do not go together").to_string())
 }
 
+/// Whoever does not say otherwise is on loopback, and misses a dead executor within seconds.
+#[test]
+fn what_flags_are_by_default() {
+    let help = |program: &str| {
+        let output = std::process::Command::new(program).arg("--help").output();
+        let text = output.expect("a program").stdout;
+        String::from_utf8(text).expect("text")
+    };
+    let scheduler = help(env!("CARGO_BIN_EXE_asof-scheduler"));
+    let executor = help(env!("CARGO_BIN_EXE_asof-executor"));
+    for (help, flag, default) in [
+        (&scheduler, "--bind-host", "127.0.0.1"),
+        (&scheduler, "--executor-timeout-seconds", "20"),
+        (&scheduler, "--expire-dead-executor-interval-seconds", "5"),
+        (&executor, "--bind-host", "127.0.0.1"),
+        (&executor, "--executor-heartbeat-interval-seconds", "5"),
+    ] {
+        let of_flag = help.split_once(&format!("{flag} <")).expect(flag).1;
+        let shown = of_flag.split_once("[default: ").expect(flag).1;
+        assert!(shown.starts_with(&format!("{default}]")), "{flag}: {shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_do_not_go_together() -> Result<()> {
     let mut cluster = LocalCluster::start(0).await;

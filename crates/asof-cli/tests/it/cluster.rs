@@ -107,6 +107,11 @@ fn a_terminal_shows_how_far_a_query_is() {
     terminal.wait_for("stages: ");
     interrupt(&shell);
     assert_eq!(shell.wait().expect("an end").code(), Some(130));
+    let log = place.read("asof-scheduler");
+    assert!(
+        log.contains("Received cancellation request for job"),
+        "{log}"
+    );
     let said = terminal.end();
     assert!(said.contains(" running"), "{said:?}");
     assert!(said.ends_with("\r\x1b[K"), "the line is gone: {said:?}");
