@@ -12,4 +12,5 @@ In reading order:
 * `agreement` compares the answers, `results` keeps every run.
 * `statistics`, `table` and `chart` make the report.
 * `phases` is a command of its own, `benches/phases`: where the processor time of a workload goes.
+* `cluster` is one too, `benches/cluster`: what the same join costs on a cluster of this machine.
 """

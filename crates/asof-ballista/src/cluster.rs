@@ -66,8 +66,9 @@ impl Cluster {
         };
         if vcores.is_empty() {
             return exec_err!(
-                "the cluster at {url} has no executors: start them with asof-executor, and wait for \
-                 them to register"
+                "the cluster at {url} has no executors: start them with asof-executor, by the scheduler's \
+                 policy (--scheduler-policy there, --task-scheduling-policy here), and wait for them to \
+                 register"
             );
         }
         Ok(Self {
@@ -100,7 +101,13 @@ fn address(url: &str) -> Result<String> {
     let wrong = || format!("{url} is no address of a cluster: write df://host:port");
     let parsed =
         Url::parse(url).map_err(|error| config_datafusion_err!("{} ({error})", wrong()))?;
-    let rest = matches!(parsed.path(), "" | "/") && parsed.query().is_none();
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        // Not shown: it has a secret in it.
+        return config_err!("a cluster knows no users and passwords: write df://host:port");
+    }
+    let rest = matches!(parsed.path(), "" | "/")
+        && parsed.query().is_none()
+        && parsed.fragment().is_none();
     match parsed.host_str() {
         Some(host) if parsed.scheme() == "df" && rest && !host.is_empty() => {
             Ok(format!("http://{host}:{}", parsed.port().unwrap_or(PORT)))
@@ -131,6 +138,10 @@ mod tests {
             ("http://node7", None),
             ("df:node7", None),
             ("df://node7/path", None),
+            ("df://node7?a=b", None),
+            ("df://node7#a", None),
+            ("df://user:SECRET@node7", None),
+            ("df://SECRET@node7", None),
             ("node7:50050", None),
             ("", None),
         ];
@@ -138,10 +149,9 @@ mod tests {
             let address = address(url);
             assert_eq!(address.as_deref().ok(), expected, "{url}");
             if let Err(error) = address {
-                assert!(
-                    error.to_string().contains("write df://host:port"),
-                    "{error}"
-                );
+                let error = error.to_string();
+                assert!(error.contains("write df://host:port"), "{error}");
+                assert!(!error.contains("SECRET"), "{error}");
             }
         }
     }

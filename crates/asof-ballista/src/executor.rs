@@ -1,10 +1,12 @@
 //! The executor: Ballista's, with our codecs.
 
+use std::fmt::Display;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::error::{BallistaError, Result};
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::config::Config;
@@ -31,12 +33,16 @@ pub fn run(options: Config) -> Result<()> {
 }
 
 async fn serve(options: Config) -> Result<()> {
-    let health_address = format!("{}:{}", options.bind_host, options.bind_health_port);
-    let health_address: SocketAddr = health_address.parse().map_err(|error| {
-        BallistaError::Configuration(format!(
-            "{health_address} is no address to listen on: {error}"
-        ))
-    })?;
+    // Ballista's process ends without an error when it cannot listen.
+    let host = &options.bind_host;
+    free(host, "--bind-port", options.bind_port)?;
+    if matches!(
+        options.task_scheduling_policy,
+        TaskSchedulingPolicy::PushStaged
+    ) {
+        free(host, "--bind-grpc-port", options.bind_grpc_port)?;
+    }
+    let health_address = free(host, "--bind-health-port", options.bind_health_port)?;
     let config = with_asof(options.try_into()?)?;
     logging::start(Logging {
         level: &config.special_mod_log_level,
@@ -54,6 +60,17 @@ async fn serve(options: Config) -> Result<()> {
         log::warn!("the health server ended with {error}");
     }
     result
+}
+
+/// An address that can be listened on now, of the port that a flag gives.
+fn free(host: &str, flag: &str, port: u16) -> Result<SocketAddr> {
+    let address = format!("{host}:{port}");
+    let wrong = |why: &dyn Display| {
+        BallistaError::Configuration(format!("cannot listen on {address} ({flag}): {why}"))
+    };
+    let parsed: SocketAddr = address.parse().map_err(|error| wrong(&error))?;
+    TcpListener::bind(parsed).map_err(|error| wrong(&error))?;
+    Ok(parsed)
 }
 
 /// The configuration of an executor that knows as-of joins.

@@ -13,8 +13,9 @@
 //! Ballista's adaptive planner takes the session's physical optimizer rules for its own, and so the choice
 //! of the strategy with it. It also lets an exchange keep the order that its input declares while the
 //! files of the exchange are several sorted runs one behind the other, which a join that merges in
-//! time order must not be given. It plans logical plans only, and this client sends physical ones. For
-//! clients that send logical plans it is off; a session that turns it on is warned.
+//! time order must not be given. It plans logical plans only, and this client sends physical ones, and
+//! refuses queries where it is turned on. For clients that send logical plans it is off; a session that
+//! turns it on is warned of in the log.
 
 #[cfg(feature = "server")]
 use std::sync::Arc;

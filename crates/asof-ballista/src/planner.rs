@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ballista_core::extension::SessionConfigExt;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result, plan_err};
@@ -95,6 +96,12 @@ fn refuse_settings(plan: &Arc<dyn ExecutionPlan>, session: &dyn Session) -> Resu
         return plan_err!(
             "asof.distributed = false is for one machine: the tasks of a cluster have no memory in \
              common. SET asof.distributed = true"
+        );
+    }
+    if session.config().ballista_adaptive_query_planner_enabled() {
+        return plan_err!(
+            "Ballista's adaptive planner chooses no strategies for as-of joins and may give them rows out \
+             of order: SET ballista.planner.adaptive.enabled = false"
         );
     }
     // Ballista 55.0 may partition their sides in other ways than the join expects.

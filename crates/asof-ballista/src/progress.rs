@@ -113,8 +113,9 @@ impl Watch {
         }
         exec_err!(
             "the query does not go on: none of its tasks has run for {LOOKS} s, though the executors have \
-             nothing else to do ({now}). See that executors are there and answer, and look for job {job} \
-             in the logs of the scheduler and the executors"
+             nothing else to do ({now}). See that executors are there, answer, and follow the scheduler's \
+             policy (--scheduler-policy, --task-scheduling-policy), and look for job {job} in the logs of \
+             the scheduler and the executors"
         )
     }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C: cancels what is running.
+//! Ctrl-C and SIGTERM: they cancel what is running, so that nothing of it is left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -8,17 +8,60 @@ use futures::poll;
 use tokio::signal;
 use tokio::sync::Notify;
 
-/// The exit code of a process that was interrupted, as shells count it.
-pub(crate) const EXIT_CODE: u8 = 130;
+use crate::run::Stop;
 
-/// How long an interrupted script may take to stop by itself.
+/// How long what was running may take to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Hears Ctrl-C, on a thread of its own: a busy query cannot keep it from being heard.
+/// What asks for an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C: of the statement that runs, or of a script.
+    Interrupt,
+    /// SIGTERM: of the process.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code of a process that it ended, as shells count it.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// The next one, or `None` where signals cannot be heard.
+    async fn heard() -> Option<Self> {
+        tokio::select! {
+            pressed = signal::ctrl_c() => pressed.ok().map(|()| Self::Interrupt),
+            () = terminated() => Some(Self::Terminate),
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use signal::unix::{SignalKind, signal};
+    if let Ok(mut signals) = signal(SignalKind::terminate())
+        && signals.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
+}
+
+/// Hears signals, on a thread of its own: a busy query cannot keep them from being heard.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
-    pressed: Arc<Notify>,
+    heard: Arc<Notify>,
     running: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -26,56 +69,70 @@ impl Interrupt {
     /// in the interactive shell, when Ctrl-C is pressed again before it has stopped.
     pub(crate) fn listen(interactive: bool) -> Self {
         let this = Self {
-            pressed: Arc::new(Notify::new()),
+            heard: Arc::new(Notify::new()),
             running: Arc::new(AtomicBool::new(false)),
+            terminated: Arc::new(AtomicBool::new(false)),
         };
-        let (pressed, running) = (Arc::clone(&this.pressed), Arc::clone(&this.running));
-        let (ready, listening) = mpsc::channel::<()>();
+        let shared = this.clone();
+        let (ready, listening) = mpsc::channel();
         std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .build()
-            else {
-                return;
-            };
-            runtime.block_on(async {
-                let mut press = Box::pin(signal::ctrl_c());
-                // The first poll installs the handler; it is ready at once only when it cannot.
-                let early = poll!(press.as_mut());
-                drop(ready);
-                if early.is_ready() {
-                    return;
-                }
-                while press.as_mut().await.is_ok() {
-                    press.set(signal::ctrl_c());
-                    if !running.load(Ordering::Relaxed) {
-                        continue;
-                    }
-                    pressed.notify_waiters();
-                    tokio::select! {
-                        _ = press.as_mut() => {}
-                        () = tokio::time::sleep(PATIENCE), if !interactive => {}
-                        () = stopped(&running) => continue,
-                    }
-                    std::process::exit(i32::from(EXIT_CODE));
-                }
-            });
+                .build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(shared.hear(interactive, ready));
+            }
         });
         // The line editor puts back the handler that it found: ours must be the older one.
         let _ = listening.recv();
         this
     }
 
-    /// Runs the work, or gives `None` once Ctrl-C is pressed.
-    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn hear(self, interactive: bool, ready: mpsc::Sender<()>) {
+        let mut next = Box::pin(Signal::heard());
+        // The first poll installs the handlers; it is ready at once only when it cannot.
+        let early = poll!(next.as_mut());
+        drop(ready);
+        if early.is_ready() {
+            return;
+        }
+        while let Some(signal) = next.as_mut().await {
+            next.set(Signal::heard());
+            let ends = signal == Signal::Terminate;
+            if ends {
+                self.terminated.store(true, Ordering::Relaxed);
+            }
+            if self.running.load(Ordering::Relaxed) {
+                self.heard.notify_waiters();
+                tokio::select! {
+                    _ = next.as_mut() => {}
+                    () = tokio::time::sleep(PATIENCE), if ends || !interactive => {}
+                    () = stopped(&self.running) => continue,
+                }
+            } else if !ends {
+                continue;
+            }
+            std::process::exit(i32::from(signal.exit_code()));
+        }
+    }
+
+    /// Runs the work, or says what to do about a signal that is heard meanwhile.
+    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
         self.running.store(true, Ordering::Relaxed);
         let result = tokio::select! {
             biased;
-            () = self.pressed.notified() => None,
-            result = work => Some(result),
+            () = self.heard.notified() => Err(self.signal()),
+            result = work => Ok(result),
         };
         self.running.store(false, Ordering::Relaxed);
-        result
+        result.map_err(Stop::Signal)
+    }
+
+    fn signal(&self) -> Signal {
+        match self.terminated.load(Ordering::Relaxed) {
+            true => Signal::Terminate,
+            false => Signal::Interrupt,
+        }
     }
 }
 

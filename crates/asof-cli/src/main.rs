@@ -11,9 +11,10 @@
 //! * [`run`] runs them, and tells errors with their place.
 //! * [`bug`] turns a panic into an error.
 //! * [`command`] knows the backslash commands.
-//! * [`interrupt`] hears Ctrl-C.
+//! * [`interrupt`] hears Ctrl-C and SIGTERM; [`advice`] says what to do about some errors.
 //! * [`prompt`] and [`repl`] are the interactive shell.
 
+mod advice;
 mod args;
 mod bug;
 mod cluster;

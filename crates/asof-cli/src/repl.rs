@@ -9,6 +9,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 
 use crate::args::VERSION;
+use crate::interrupt::Signal;
 use crate::prompt::Prompt;
 use crate::run::{Flow, Shell, Stop, fail};
 
@@ -71,7 +72,7 @@ async fn read_and_run(
         }
         match shell.run_text(&text, 1).await {
             Ok(()) | Err(Stop::Failed) => {}
-            Err(Stop::Interrupted) => say("\nCancelled.")?,
+            Err(Stop::Signal(Signal::Interrupt)) => say("\nCancelled.")?,
             Err(stop) => return Err(stop),
         }
     }

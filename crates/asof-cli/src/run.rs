@@ -13,9 +13,10 @@ use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 
+use crate::advice;
 use crate::bug;
 use crate::command;
-use crate::interrupt::{self, Interrupt};
+use crate::interrupt::{Interrupt, Signal};
 use crate::session::Session;
 use crate::split::{self, Item, Script, Statement};
 
@@ -24,8 +25,8 @@ use crate::split::{self, Item, Script, Statement};
 pub(crate) enum Stop {
     /// A statement failed.
     Failed,
-    /// Ctrl-C.
-    Interrupted,
+    /// Ctrl-C, or SIGTERM.
+    Signal(Signal),
     /// Whoever read our output has gone.
     Closed,
     /// `\q`.
@@ -39,7 +40,7 @@ impl From<Stop> for ExitCode {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Failed => Self::FAILURE,
-            Stop::Interrupted => Self::from(interrupt::EXIT_CODE),
+            Stop::Signal(signal) => Self::from(signal.exit_code()),
             Stop::Closed => Self::from(bug::CLOSED),
             Stop::Quit => Self::SUCCESS,
         }
@@ -96,13 +97,12 @@ impl Shell {
                 let mut line = String::new();
                 io::stdin().read_line(&mut line).map(|_| line)
             });
-            let read = match self.interrupt.guard(reading).await {
-                None => return Err(Stop::Interrupted),
-                Some(Ok(Ok(read))) => read,
-                Some(Ok(Err(error))) => {
+            let read = match self.interrupt.guard(reading).await? {
+                Ok(Ok(read)) => read,
+                Ok(Err(error)) => {
                     return Err(fail(format_args!("cannot read standard input: {error}")));
                 }
-                Some(Err(error)) => return Err(fail(error)),
+                Err(error) => return Err(fail(error)),
             };
             line += 1;
             text.push_str(&read);
@@ -127,8 +127,7 @@ impl Shell {
         // On the heap: everything that a statement needs hangs on this future.
         interrupt
             .guard(Box::pin(self.run_items(text, first_line, file)))
-            .await
-            .unwrap_or(Err(Stop::Interrupted))
+            .await?
     }
 
     /// Runs a script that is part of something that Ctrl-C stops already.
@@ -248,7 +247,10 @@ fn report(error: &DataFusionError, file: Option<&Path>) -> Stop {
     if is_closed_stdout(error) {
         return Stop::Closed;
     }
-    let message = error.strip_backtrace();
+    let mut message = error.strip_backtrace();
+    if let Some(advice) = advice::on(&message) {
+        message = format!("{message}\n  {advice}");
+    }
     match file {
         Some(file) => fail(format_args!("{message}\n  in '{}'", file.display())),
         None => fail(message),

@@ -1,7 +1,8 @@
 //! A scheduler and executors, as processes that end with the test.
 
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_asof::WithAsOf;
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) const VCORES: usize = 2;
@@ -307,6 +309,17 @@ impl LocalCluster {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A document of the scheduler's REST API.
+    pub(crate) fn rest(&self, path: &str) -> Value {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).expect("a scheduler");
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        connection.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        let (_, document) = answer.split_once("\r\n\r\n").expect("a document");
+        serde_json::from_str(document).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
     }
 
     pub(crate) fn url(&self) -> String {

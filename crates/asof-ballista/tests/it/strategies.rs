@@ -4,6 +4,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
+use serde_json::Value;
 
 use crate::data::{ALL, Data, join, run, shown};
 use crate::process::{LocalCluster, VCORES, local_session};
@@ -135,6 +136,10 @@ async fn what_a_cluster_would_do_otherwise_is_refused() -> Result<()> {
     refused(&asof, "SET asof.distributed = true").await;
     run(&ctx, "SET asof.distributed = true").await?;
 
+    run(&ctx, "SET ballista.planner.adaptive.enabled = true").await?;
+    refused(&asof, "SET ballista.planner.adaptive.enabled = false").await;
+    run(&ctx, "SET ballista.planner.adaptive.enabled = false").await?;
+
     let by_hash = "SELECT count(*) FROM trades t FULL JOIN quotes q ON t.id = q.id";
     run(&ctx, by_hash).await?;
     run(&ctx, "SET datafusion.optimizer.prefer_hash_join = true").await?;
@@ -175,16 +180,18 @@ fn metric(line: &str, name: &str) -> f64 {
         }
 }
 
-/// How many tasks the executors were given of the third stage of the last query: the first two exchange its sides.
-fn tasks_of_the_last_join(cluster: &LocalCluster) -> usize {
-    let logs = cluster.whole_logs();
-    let tasks = logs.split("Received task: [TID ").skip(1);
-    let tasks = tasks.filter_map(|task| task.split(']').next()?.split_once('/'));
-    let tasks: Vec<(&str, &str)> = tasks.collect();
+/// The stage of the last query that joins, as the scheduler's REST API tells of it.
+fn joining_stage(cluster: &LocalCluster) -> Value {
+    let jobs = cluster.rest("/api/jobs");
+    let jobs = jobs.as_array().into_iter().flatten();
     // Ids are in the order of time.
-    let last = tasks.iter().map(|(job, _)| job).max();
-    let of_join = |(job, task): &&(&str, &str)| Some(job) == last && task.starts_with("3.");
-    tasks.iter().filter(of_join).count()
+    let last = jobs.filter_map(|job| job["job_id"].as_str()).max();
+    let last = last.expect("a job");
+    let mut stages = cluster.rest(&format!("/api/job/{last}/stages?plan_format=metrics"));
+    let stages = stages["stages"].as_array_mut().expect("stages");
+    let joins = |stage: &Value| stage["stage_plan"].to_string().contains("AsOfJoinExec");
+    let place = stages.iter().position(joins).expect("a join");
+    stages.swap_remove(place)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +226,24 @@ async fn work_is_where_it_should_be() -> Result<()> {
         largest < 140.0,
         "the largest partition holds {largest} % of the mean: {salted}"
     );
-    // Each partition is a task, which executors share.
-    assert_eq!(tasks_of_the_last_join(&cluster), 2 * VCORES);
+    // The REST API tells the same, and of each partition, which is a task, that executors share.
+    let stage = joining_stage(&cluster);
+    let plan = stage["stage_plan"].as_str().expect("a plan");
+    let told = plan.lines().find(|line| line.contains("AsOfJoinExec"));
+    let told = told.expect("a join");
+    for name in ["left_rows", "right_rows", "largest_partition_of_mean"] {
+        assert_eq!(
+            metric(told, name),
+            metric(&salted, name),
+            "{told}\n{salted}"
+        );
+    }
+    let tasks = stage["tasks"].as_array().expect("tasks");
+    assert_eq!(tasks.len(), 2 * VCORES);
+    for task in tasks {
+        let rows = task["input_rows"].as_f64().expect("rows");
+        let mean = (all + right) / tasks.len() as f64;
+        assert!(rows < 1.4 * mean, "{task}");
+    }
     Ok(())
 }

@@ -55,6 +55,32 @@ fn what_flags_are_by_default() {
     }
 }
 
+#[test]
+fn an_executor_whose_port_is_taken_says_which_flag_gives_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    for (flag, policy) in [
+        ("--bind-port", "pull-staged"),
+        ("--bind-health-port", "pull-staged"),
+        ("--bind-grpc-port", "push-staged"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_asof-executor"));
+        for other in ["--bind-port", "--bind-grpc-port", "--bind-health-port"] {
+            command.args([other, if other == flag { &port } else { "0" }]);
+        }
+        let policy = format!("--task-scheduling-policy={policy}");
+        // Of a scheduler that is not there: the port is what it fails of.
+        let output = command.args([&policy, "--scheduler-port=1"]).output();
+        let output = output.expect("an executor");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{flag}: {said}");
+        assert!(
+            said.contains(&format!("cannot listen on 127.0.0.1:{port} ({flag})")),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_do_not_go_together() -> Result<()> {
     let mut cluster = LocalCluster::start(0).await;

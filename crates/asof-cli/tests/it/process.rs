@@ -9,18 +9,27 @@ use std::time::{Duration, Instant};
 use crate::Place;
 
 pub(crate) fn interrupt(child: &Child) {
+    signal(child, "-INT");
+}
+
+fn signal(child: &Child, signal: &str) {
     let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status()
         .expect("kill runs");
     assert!(status.success());
 }
 
 #[test]
-fn ctrl_c_ends_a_script() {
-    for sql in [
+fn a_signal_ends_a_script() {
+    let (count, copy) = (
         "SELECT count(*) FROM generate_series(1, 100000000000)",
         "COPY (SELECT value FROM generate_series(1, 100000000000)) TO 'endless.csv'",
+    );
+    for (sql, name, code) in [
+        (count, "-INT", 130),
+        (copy, "-INT", 130),
+        (copy, "-TERM", 143),
     ] {
         let place = Place::new();
         let mut child = place
@@ -41,31 +50,33 @@ fn ctrl_c_ends_a_script() {
         }
         std::thread::sleep(Duration::from_millis(500));
         let start = Instant::now();
-        interrupt(&child);
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{sql}");
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{sql}");
         assert!(start.elapsed() < Duration::from_secs(10), "{sql}");
         assert_eq!(place.files(), Vec::<String>::new());
     }
 }
 
 #[test]
-fn ctrl_c_ends_the_wait_for_input() {
-    let place = Place::new();
-    let mut child = place
-        .command(["-q", "--format", "csv"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut &input, b"SELECT 1 AS a;\n").unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    for _ in 0..2 {
-        output.read_line(&mut String::new()).unwrap();
+fn a_signal_ends_the_wait_for_input() {
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+        let place = Place::new();
+        let mut child = place
+            .command(["-q", "--format", "csv"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut &input, b"SELECT 1 AS a;\n").unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        for _ in 0..2 {
+            output.read_line(&mut String::new()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        drop(input);
     }
-    std::thread::sleep(Duration::from_millis(200));
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    drop(input);
 }
 
 #[test]
