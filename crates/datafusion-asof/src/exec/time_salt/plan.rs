@@ -269,6 +269,9 @@ fn places(values: &[ScalarValue], matching: &Matching) -> Result<Vec<Place>> {
 fn salts_for(partitions: usize) -> Result<Vec<u32>> {
     /// Tried at a time, and how often: nearly all partitions are found by then.
     const AT_ONCE: u32 = 1024;
+    if partitions == 0 {
+        return plan_err!("a time-salted ASOF JOIN has at least one partition");
+    }
     let tries = (partitions / 64).min(1 << 16) + 8;
     let mut found: HashMap<u64, u32> = HashMap::new();
     let mut next = 0;

@@ -37,3 +37,9 @@ fn each_salt_fills_a_partition_of_its_own() {
         assert_eq!(filled.len(), partitions);
     }
 }
+
+#[test]
+fn no_partition_is_an_error() {
+    let error = salts_for(0).expect_err("nowhere to go").to_string();
+    assert!(error.contains("at least one partition"), "{error}");
+}
