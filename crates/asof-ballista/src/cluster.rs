@@ -98,11 +98,15 @@ impl Cluster {
 }
 
 fn address(url: &str) -> Result<String> {
-    let wrong = || format!("{url} is no address of a cluster: write df://host:port");
+    // What may have a secret in it is not shown.
+    let shown = match url.contains(['@', '?', '#']) {
+        true => "this",
+        false => url,
+    };
+    let wrong = || format!("{shown} is no address of a cluster: write df://host:port");
     let parsed =
         Url::parse(url).map_err(|error| config_datafusion_err!("{} ({error})", wrong()))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        // Not shown: it has a secret in it.
         return config_err!("a cluster knows no users and passwords: write df://host:port");
     }
     let rest = matches!(parsed.path(), "" | "/")
@@ -142,6 +146,10 @@ mod tests {
             ("df://node7#a", None),
             ("df://user:SECRET@node7", None),
             ("df://SECRET@node7", None),
+            ("df://user:SECRET@node7:99999", None),
+            ("df://user:SEC/SECRET@node7:9", None),
+            ("user:SECRET@node7:9", None),
+            ("df://node7:9?token=SECRET", None),
             ("node7:50050", None),
             ("", None),
         ];

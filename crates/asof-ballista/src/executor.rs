@@ -34,15 +34,7 @@ pub fn run(options: Config) -> Result<()> {
 
 async fn serve(options: Config) -> Result<()> {
     // Ballista's process ends without an error when it cannot listen.
-    let host = &options.bind_host;
-    free(host, "--bind-port", options.bind_port)?;
-    if matches!(
-        options.task_scheduling_policy,
-        TaskSchedulingPolicy::PushStaged
-    ) {
-        free(host, "--bind-grpc-port", options.bind_grpc_port)?;
-    }
-    let health_address = free(host, "--bind-health-port", options.bind_health_port)?;
+    let health_address = listenable(&options)?;
     let config = with_asof(options.try_into()?)?;
     logging::start(Logging {
         level: &config.special_mod_log_level,
@@ -62,15 +54,26 @@ async fn serve(options: Config) -> Result<()> {
     result
 }
 
-/// An address that can be listened on now, of the port that a flag gives.
-fn free(host: &str, flag: &str, port: u16) -> Result<SocketAddr> {
-    let address = format!("{host}:{port}");
-    let wrong = |why: &dyn Display| {
-        BallistaError::Configuration(format!("cannot listen on {address} ({flag}): {why}"))
+/// Sees that the ports can be listened on now, all of them at the same time; the address of the health server.
+fn listenable(options: &Config) -> Result<SocketAddr> {
+    let listen = |flag: &str, port: u16| {
+        let address = format!("{}:{port}", options.bind_host);
+        let wrong = |why: &dyn Display| {
+            BallistaError::Configuration(format!("cannot listen on {address} ({flag}): {why}"))
+        };
+        let parsed: SocketAddr = address.parse().map_err(|error| wrong(&error))?;
+        let listener = TcpListener::bind(parsed).map_err(|error| wrong(&error))?;
+        Ok::<_, BallistaError>((parsed, listener))
     };
-    let parsed: SocketAddr = address.parse().map_err(|error| wrong(&error))?;
-    TcpListener::bind(parsed).map_err(|error| wrong(&error))?;
-    Ok(parsed)
+    let _rows = listen("--bind-port", options.bind_port)?;
+    let _tasks = match options.task_scheduling_policy {
+        TaskSchedulingPolicy::PushStaged => {
+            Some(listen("--bind-grpc-port", options.bind_grpc_port)?)
+        }
+        TaskSchedulingPolicy::PullStaged => None,
+    };
+    let (health, _) = listen("--bind-health-port", options.bind_health_port)?;
+    Ok(health)
 }
 
 /// The configuration of an executor that knows as-of joins.

@@ -36,6 +36,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -85,6 +86,7 @@ pub(crate) struct Job {
     config: BallistaConfig,
     id: String,
     ended: bool,
+    live: Option<Live>,
 }
 
 /// An error of Ballista's as one of DataFusion's.
@@ -171,7 +173,10 @@ impl Job {
     /// A job that has ended, undisturbed.
     pub(crate) async fn run(cluster: Cluster, request: JobRequest) -> Result<Ended> {
         for attempt in 1..=ATTEMPTS {
-            let mut job = Self::submit(cluster.clone(), request.clone()).await?;
+            // A task of its own: if nobody waits any more, what the scheduler has taken meanwhile is cancelled.
+            let submitted = Self::submit(cluster.clone(), request.clone(), Live::begin());
+            let submitted = Handle::current().spawn(submitted).await;
+            let mut job = submitted.map_err(|error| exec_datafusion_err!("{error}"))??;
             let (locations, proxy) = job.end().await?;
             if ran_smoothly(&cluster.channel, &cluster.address, &job.id).await? {
                 return Ok(Ended {
@@ -188,7 +193,7 @@ impl Job {
         )
     }
 
-    async fn submit(cluster: Cluster, request: JobRequest) -> Result<Self> {
+    async fn submit(cluster: Cluster, request: JobRequest, live: Live) -> Result<Self> {
         let JobRequest { query, config } = request;
         let most = config.grpc_client_max_message_size();
         let mut scheduler = SchedulerGrpcClient::new(cluster.channel.clone())
@@ -215,6 +220,7 @@ impl Job {
             config,
             id,
             ended: false,
+            live: Some(live),
         };
         // A scheduler too old to look at versions has taken it, and the job is cancelled.
         same.map_err(DataFusionError::Execution)?;
@@ -314,44 +320,45 @@ impl Ended {
     }
 }
 
-/// Jobs that are being cancelled.
-static CANCELLED: AtomicUsize = AtomicUsize::new(0);
+/// Jobs that the scheduler may be at work on for this process.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Waits until the schedulers know of all queries that nobody waits for any more, but no longer than so: before a process ends.
 pub async fn settled(patience: Duration) {
     let end = Instant::now() + patience;
-    while CANCELLED.load(Ordering::Acquire) > 0 && Instant::now() < end {
+    while LIVE.load(Ordering::Acquire) > 0 && Instant::now() < end {
         tokio::time::sleep(SOON).await;
     }
 }
 
-/// A job that is being cancelled.
-struct Cancelling;
+/// A job from when it is sent until it has ended or the scheduler knows that it is cancelled.
+#[derive(Debug)]
+struct Live;
 
-impl Cancelling {
+impl Live {
     fn begin() -> Self {
-        CANCELLED.fetch_add(1, Ordering::AcqRel);
+        LIVE.fetch_add(1, Ordering::AcqRel);
         Self
     }
 }
 
-impl Drop for Cancelling {
+impl Drop for Live {
     fn drop(&mut self) {
-        CANCELLED.fetch_sub(1, Ordering::AcqRel);
+        LIVE.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        let Ok(runtime) = Handle::try_current() else {
             return;
         };
         if !self.ended {
             let (mut scheduler, id) = (self.scheduler.clone(), self.id.clone());
-            let cancelling = Cancelling::begin();
+            let live = self.live.take();
             runtime.spawn(async move {
                 let request = CancelJobParams { job_id: id };
-                let _cancelling = cancelling;
+                let _live = live;
                 if let Err(status) = scheduler.cancel_job(request).await {
                     log::warn!("a query that nobody waits for was not cancelled: {status}");
                 }

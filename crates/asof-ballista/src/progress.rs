@@ -112,10 +112,10 @@ impl Watch {
             return Ok(());
         }
         exec_err!(
-            "the query does not go on: none of its tasks has run for {LOOKS} s, though the executors have \
-             nothing else to do ({now}). See that executors are there, answer, and follow the scheduler's \
-             policy (--scheduler-policy, --task-scheduling-policy), and look for job {job} in the logs of \
-             the scheduler and the executors"
+            "the query does not go on: none of its tasks has run for {LOOKS} s, and none of another query \
+             ({now}). See that executors are there, answer, and follow the scheduler's policy \
+             (--scheduler-policy, --task-scheduling-policy), and are not at tasks of queries that were \
+             cancelled; look for job {job} in the logs of the scheduler and the executors"
         )
     }
 

@@ -98,21 +98,48 @@ impl Interrupt {
         }
         while let Some(signal) = next.as_mut().await {
             next.set(Signal::heard());
-            let ends = signal == Signal::Terminate;
-            if ends {
-                self.terminated.store(true, Ordering::Relaxed);
-            }
+            self.note(signal);
             if self.running.load(Ordering::Relaxed) {
                 self.heard.notify_waiters();
-                tokio::select! {
-                    _ = next.as_mut() => {}
-                    () = tokio::time::sleep(PATIENCE), if ends || !interactive => {}
-                    () = stopped(&self.running) => continue,
+                let mut last = signal;
+                let stops = loop {
+                    let patient = !interactive || self.signal() == Signal::Terminate;
+                    tokio::select! {
+                        again = next.as_mut() => {
+                            next.set(Signal::heard());
+                            match again {
+                                // One of the other kind asks for no more haste.
+                                Some(again) if again != last => {
+                                    self.note(again);
+                                    last = again;
+                                }
+                                _ => break false,
+                            }
+                        }
+                        () = tokio::time::sleep(PATIENCE), if patient => break false,
+                        () = stopped(&self.running) => break true,
+                    }
+                };
+                if stops && self.signal() == Signal::Interrupt {
+                    continue;
                 }
-            } else if !ends {
+                if stops {
+                    // The process ends by itself, unless it was told of Ctrl-C alone.
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            } else if signal == Signal::Terminate {
+                // What was cancelled a moment ago may be about to remove its files.
+                tokio::time::sleep(PATIENCE / 4).await;
+            } else {
                 continue;
             }
-            std::process::exit(i32::from(signal.exit_code()));
+            std::process::exit(i32::from(self.signal().exit_code()));
+        }
+    }
+
+    fn note(&self, signal: Signal) {
+        if signal == Signal::Terminate {
+            self.terminated.store(true, Ordering::Relaxed);
         }
     }
 

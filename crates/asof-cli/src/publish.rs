@@ -24,6 +24,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
@@ -32,6 +33,7 @@ use datafusion::object_store::{
 };
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
+use datafusion_asof::AsOfQueryPlanner;
 use futures::TryFutureExt;
 use futures::stream::BoxStream;
 use tokio::runtime::Handle;
@@ -63,13 +65,23 @@ pub(crate) async fn write(ctx: &SessionContext, statement: DataFrame) -> Result<
     match collect(plan, Arc::new(task.with_runtime(runtime))).await {
         Ok(batches) => {
             held.publish().await?;
-            ctx.read_batch(concat_batches(&schema, &batches)?)
+            let counted = ctx.read_batch(concat_batches(&schema, &batches)?)?;
+            Ok(shown_here(ctx, counted))
         }
         Err(error) => {
             held.discard();
             Err(held.cause_of(error))
         }
     }
+}
+
+/// Rows that are shown by this process, whoever executes the queries of the session.
+fn shown_here(ctx: &SessionContext, rows: DataFrame) -> DataFrame {
+    let (_, plan) = rows.into_parts();
+    let state = SessionStateBuilder::new_from_existing(ctx.state())
+        .with_query_planner(Arc::new(AsOfQueryPlanner))
+        .build();
+    DataFrame::new(state, plan)
 }
 
 /// Waits until no upload is left to be thrown away, but not for ever.

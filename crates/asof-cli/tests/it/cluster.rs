@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Place;
-use crate::process::interrupt;
+use crate::process::signal;
 use crate::terminal::Terminal;
 
 /// How long a cluster may take to be there on a busy machine.
@@ -97,24 +97,56 @@ impl Cluster {
 }
 
 #[test]
-fn a_terminal_shows_how_far_a_query_is() {
+fn a_terminal_shows_how_far_a_query_is_and_a_signal_cancels_it() {
     let place = Place::new();
     let cluster = Cluster::start(&place, &[]);
     let many = "CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 100000)";
     let long = "SELECT count(*) FROM t a JOIN t b ON a.x < b.x + 1";
-    let command = place.command(["--cluster", &cluster.url, "-c", many, "-c", long]);
-    let (mut shell, terminal) = Terminal::of(command);
-    terminal.wait_for("stages: ");
-    interrupt(&shell);
-    assert_eq!(shell.wait().expect("an end").code(), Some(130));
+    let copy = &format!("COPY ({long}) TO 'counted.csv'");
+    for (number, (sql, name, code)) in [
+        (long, "-INT", 130),
+        (copy, "-INT", 130),
+        (copy, "-TERM", 143),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let command = place.command(["--cluster", &cluster.url, "-c", many, "-c", sql]);
+        let (mut shell, terminal) = Terminal::of(command);
+        terminal.wait_for("stages: ");
+        signal(&shell, name);
+        assert_eq!(shell.wait().expect("an end").code(), Some(code), "{sql}");
+        let log = place.read("asof-scheduler");
+        let cancelled = log.matches("grpc: Received cancellation request for job");
+        assert_eq!(cancelled.count(), number + 1, "{sql}: {log}");
+        let said = terminal.end();
+        assert!(said.contains(" running"), "{said:?}");
+        assert!(said.ends_with("\r\x1b[K"), "the line is gone: {said:?}");
+    }
+}
+
+/// The count of rows that a statement gives is no query of its own.
+#[test]
+fn a_statement_that_writes_is_one_job() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, &[]);
+    let copy = "COPY (VALUES (1), (2)) TO 'two.csv'; COPY (SELECT * FROM 'two.csv') TO 'again.csv'";
+    let outcome = place.run([
+        "--cluster",
+        &cluster.url,
+        "--format",
+        "csv",
+        "-q",
+        "-c",
+        copy,
+    ]);
+    assert_eq!(outcome.stdout, "count\n2\ncount\n2\n", "{outcome:?}");
+    let explain = "EXPLAIN COPY (SELECT * FROM 'two.csv') TO 'not.csv'";
+    let outcome = place.run(["--cluster", &cluster.url, "-q", "-c", explain]);
+    assert!(outcome.stdout.contains("DataSinkExec"), "{outcome:?}");
     let log = place.read("asof-scheduler");
-    assert!(
-        log.contains("Received cancellation request for job"),
-        "{log}"
-    );
-    let said = terminal.end();
-    assert!(said.contains(" running"), "{said:?}");
-    assert!(said.ends_with("\r\x1b[K"), "the line is gone: {said:?}");
+    let jobs = log.matches("execution query job received");
+    assert_eq!(jobs.count(), 2, "of two statements: {log}");
 }
 
 /// The address of a server of S3 that says of each file how long it is, and gives none.

@@ -8,11 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Place;
 
-pub(crate) fn interrupt(child: &Child) {
-    signal(child, "-INT");
-}
-
-fn signal(child: &Child, signal: &str) {
+pub(crate) fn signal(child: &Child, signal: &str) {
     let status = Command::new("kill")
         .args([signal, &child.id().to_string()])
         .status()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::pty::openpty;
 
 use crate::Place;
-use crate::process::interrupt;
+use crate::process::signal;
 
 /// How long a shell may take to say something on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -78,7 +78,7 @@ fn rows_read_are_told() {
     let long = "SELECT count(*) FROM generate_series(1, 100000000000)";
     let (mut shell, terminal) = Terminal::of(place.command(["-c", long]));
     terminal.wait_for(" rows read");
-    interrupt(&shell);
+    signal(&shell, "-INT");
     assert_eq!(shell.wait().expect("an end").code(), Some(130));
     let said = terminal.end();
     assert!(!said.contains("\r\x1b[K0 rows read"), "{said:?}");

@@ -15,8 +15,8 @@
 //! # Memory
 //!
 //! Batches that wait are taken from the memory pool. A task begins a partition where little waits, and
-//! reads on until [`READ_AHEAD`] bytes wait for each task, or a part of the pool. The partition that the reader is at
-//! has some room of its own, so it always gets on, whatever those behind it keep.
+//! reads on until [`PIPELINE`] bytes wait, and [`READ_AHEAD`] more for each task but the one that the reader follows, or a part of
+//! the pool. The partition that the reader is at has some room of its own, so it always gets on, whatever those behind it keep.
 //!
 //! # Degenerate cases
 //!
@@ -40,8 +40,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::parallel::{Queue, joined};
 
-/// Bytes that may wait to be read, for each task. (With more, tasks wait for memory that is new to them; batches that are
-/// read soon after they were made leave theirs to the next ones.)
+/// Bytes that may wait to be read of what a single task reads, on which the reader follows it.
+const PIPELINE: usize = 8 << 20;
+/// Bytes that may wait for each further task: what it reads waits until the reader has come by all before it. (With more, tasks
+/// wait for memory that is new to them; batches that are read soon after they were made leave theirs to the next ones.)
 const READ_AHEAD: usize = 32 << 20;
 /// A partition is begun where less than this part of that waits: the next one is to be read while the current
 /// one is, no matter how large it is, and not much more.
@@ -210,7 +212,8 @@ impl Room {
             MemoryLimit::Finite(limit) => limit / PART_OF_POOL,
             _ => usize::MAX,
         };
-        let most = READ_AHEAD.saturating_mul(tasks);
+        let further = READ_AHEAD.saturating_mul(tasks.saturating_sub(1));
+        let most = further.saturating_add(PIPELINE);
         Self {
             most: part.min(most),
             begin_below: part.min(most / BEGIN_BELOW_PART),
