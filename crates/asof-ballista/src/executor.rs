@@ -14,8 +14,9 @@ use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_
 use ballista_executor::health::spawn_health_server;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionContext;
+use tonic::transport::Endpoint;
 
-use crate::codec::{logical_codec, physical_codec};
+use crate::codec::{codec_of_executor, logical_codec};
 use crate::logging::{self, Logging};
 use crate::options::producer;
 use crate::stores::Stores;
@@ -76,10 +77,10 @@ fn listenable(options: &Config) -> Result<SocketAddr> {
     Ok(health)
 }
 
-/// The configuration of an executor that knows as-of joins.
+/// The configuration of an executor that knows as-of joins, and of which tasks end when their job is cancelled.
 ///
 /// # Errors
-/// If there is no directory for what tasks spill.
+/// If there is no directory for what tasks spill, or no scheduler can be at the address that is given.
 pub fn with_asof(config: ExecutorProcessConfig) -> Result<ExecutorProcessConfig> {
     let spill = match &config.work_dir {
         Some(work) => {
@@ -90,12 +91,15 @@ pub fn with_asof(config: ExecutorProcessConfig) -> Result<ExecutorProcessConfig>
         None => None,
     };
     let stores = Arc::new(Stores::default());
+    let scheduler = format!("http://{}:{}", config.scheduler_host, config.scheduler_port);
+    let scheduler = Endpoint::from_shared(scheduler)
+        .map_err(|error| BallistaError::Configuration(format!("--scheduler-host: {error}")))?;
     Ok(ExecutorProcessConfig {
         override_function_registry: Some(Arc::new(functions())),
         override_config_producer: Some(producer()),
         override_runtime_producer: Some(Arc::new(move |_| runtime(&stores, spill.clone()))),
         override_logical_codec: Some(logical_codec()),
-        override_physical_codec: Some(physical_codec()),
+        override_physical_codec: Some(codec_of_executor(scheduler)),
         ..config
     })
 }

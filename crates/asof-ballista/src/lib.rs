@@ -47,6 +47,10 @@ mod rest;
 mod result;
 mod session;
 #[cfg(feature = "server")]
+mod stoppable;
+#[cfg(feature = "server")]
+mod stopping;
+#[cfg(feature = "server")]
 mod stores;
 
 pub use cluster::Cluster;

@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
 use crate::data::{ALL, Data, join, run, shown};
-use crate::process::{LocalCluster, local_session};
+use crate::process::{LocalCluster, VCORES, local_session};
 
 /// A query that takes so long hangs. On a machine that has time for it, it takes seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,6 +61,50 @@ async fn an_executor_is_killed_while_it_joins() -> Result<()> {
     println!(
         "{kills} kills: {whole} queries with all rows, {failed} errors, the longest {longest:?}"
     );
+    Ok(())
+}
+
+/// How many tasks are at work on joins in nested loops.
+fn at_nested_loops(cluster: &LocalCluster) -> usize {
+    let jobs = cluster.rest("/api/jobs");
+    let jobs = jobs.as_array().into_iter().flatten();
+    let running = jobs.filter(|job| job["status"] == "Running");
+    let tasks = running.map(|job| {
+        let id = job["job_id"].as_str().expect("an id");
+        let stages = cluster.rest(&format!("/api/job/{id}/stages"));
+        let stages = stages["stages"].as_array().into_iter().flatten();
+        let join = "NestedLoopJoinExec";
+        let joins = stages.filter(|stage| stage["stage_plan"].to_string().contains(join));
+        let tasks = joins.flat_map(|stage| stage["tasks"].as_array().into_iter().flatten());
+        tasks.filter(|task| task["status"] == "Running").count()
+    });
+    tasks.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_cancelled_leaves_its_cores_to_others() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+    // Longer than anybody waits.
+    let long = "SELECT count(*) FROM trades a JOIN trades b ON a.x < b.x + 1 \
+                JOIN trades c ON b.x < c.x + 1";
+    let queries: Vec<_> = (0..VCORES)
+        .map(|_| {
+            let remote = remote.clone();
+            SpawnedTask::spawn(async move { shown(&remote, long).await })
+        })
+        .collect();
+    let since = Instant::now();
+    while at_nested_loops(&cluster) < VCORES {
+        assert!(since.elapsed() < PATIENCE, "{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(queries);
+    // It waits for a core no longer than queries wait for anything.
+    let rows = shown(&remote, &join("LEFT", "TIES BY q.id")).await;
+    rows.unwrap_or_else(|error| panic!("{error}\n{}", cluster.logs()));
     Ok(())
 }
 

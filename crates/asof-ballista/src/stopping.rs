@@ -1,0 +1,138 @@
+//! Tasks end when nobody waits for what they make any more.
+//!
+//! # Motivation
+//!
+//! A job that is cancelled or has failed leaves tasks at work. Ballista 55.0 tells executors of it that tasks are
+//! pushed to, and drops the task; but its writers read in tasks that they have spawned, which go on. Executors that pull
+//! tasks are told nothing. What goes on keeps a core from others for as long as the rest of the query takes.
+//!
+//! # How
+//!
+//! Where an executor decodes the writer of a stage, it puts a [`StoppableExec`] below it. While rows are read, the scheduler
+//! is asked now and then whether it still has the job and has not given it up; if not, they end in an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballista_core::execution_plans::ShuffleWriterExec;
+use ballista_core::execution_plans::sort_shuffle::SortShuffleWriterExec;
+use ballista_core::serde::BallistaPhysicalExtensionCodec;
+use ballista_core::serde::protobuf::GetJobStatusParams;
+use ballista_core::serde::protobuf::job_status::Status;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use futures::FutureExt;
+use tokio::sync::OnceCell;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::stoppable::{GivenUp, StoppableExec};
+
+/// How often the scheduler is asked.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Ballista's codec; stages that it decodes can be stopped.
+#[derive(Debug)]
+pub(crate) struct StoppingCodec {
+    ballista: BallistaPhysicalExtensionCodec,
+    scheduler: Arc<Scheduler>,
+}
+
+impl StoppingCodec {
+    /// For tasks of the scheduler that is there.
+    pub(crate) fn new(scheduler: Endpoint) -> Self {
+        let scheduler = Scheduler {
+            endpoint: scheduler,
+            channel: OnceCell::new(),
+        };
+        Self {
+            ballista: BallistaPhysicalExtensionCodec::default(),
+            scheduler: Arc::new(scheduler),
+        }
+    }
+
+    fn given_up(&self, job: String) -> GivenUp {
+        let scheduler = Arc::clone(&self.scheduler);
+        Arc::new(move || {
+            let (scheduler, job) = (Arc::clone(&scheduler), job.clone());
+            async move { scheduler.gives_up(&job).await }.boxed()
+        })
+    }
+}
+
+impl PhysicalExtensionCodec for StoppingCodec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self
+            .ballista
+            .try_decode(bytes, inputs, context, converter)?;
+        let Some(job) = written_for(plan.as_ref()) else {
+            return Ok(plan);
+        };
+        let stoppable = |input: &Arc<dyn ExecutionPlan>| {
+            let given_up = self.given_up(job.clone());
+            Arc::new(StoppableExec::new(Arc::clone(input), given_up)) as _
+        };
+        let inputs = plan.children().into_iter().map(stoppable).collect();
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        plan.replace_children(inputs, options)
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buffer: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        self.ballista.try_encode(node, buffer, converter)
+    }
+}
+
+/// The job of a stage, if the node is what writes it.
+fn written_for(plan: &dyn ExecutionPlan) -> Option<String> {
+    let whole = plan.downcast_ref::<ShuffleWriterExec>();
+    let sorted = plan.downcast_ref::<SortShuffleWriterExec>();
+    let job = whole.map(ShuffleWriterExec::job_id);
+    let job = job.or_else(|| sorted.map(SortShuffleWriterExec::job_id));
+    job.map(ToString::to_string)
+}
+
+/// Who knows of jobs.
+#[derive(Debug)]
+struct Scheduler {
+    endpoint: Endpoint,
+    channel: OnceCell<Channel>,
+}
+
+impl Scheduler {
+    /// Waits until the scheduler says that a job has failed, was cancelled, or is not known to it.
+    async fn gives_up(&self, job: &str) {
+        let channel = async || self.endpoint.connect_lazy();
+        let channel = self.channel.get_or_init(channel).await;
+        let mut scheduler = SchedulerGrpcClient::new(channel.clone());
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let request = GetJobStatusParams {
+                job_id: job.to_owned(),
+            };
+            // One that does not answer may be there again before the task ends.
+            let Ok(answer) = scheduler.get_job_status(request).await else {
+                continue;
+            };
+            let status = answer.into_inner().status;
+            if matches!(
+                status.and_then(|status| status.status),
+                None | Some(Status::Failed(_))
+            ) {
+                return;
+            }
+        }
+    }
+}
