@@ -88,12 +88,15 @@ async fn a_query_that_is_cancelled_leaves_its_cores_to_others() -> Result<()> {
     let data = Data::write().await?;
     data.register(&remote).await?;
     // Longer than anybody waits.
-    let long = "SELECT count(*) FROM trades a JOIN trades b ON a.x < b.x + 1 \
-                JOIN trades c ON b.x < c.x + 1";
+    let often = ["SELECT x FROM trades"; 8].join(" UNION ALL ");
+    let long = format!(
+        "SELECT count(*) FROM ({often}) a JOIN ({often}) b ON a.x < b.x + 1 \
+         JOIN trades c ON b.x < c.x + 1"
+    );
     let queries: Vec<_> = (0..VCORES)
         .map(|_| {
-            let remote = remote.clone();
-            SpawnedTask::spawn(async move { shown(&remote, long).await })
+            let (remote, long) = (remote.clone(), long.clone());
+            SpawnedTask::spawn(async move { shown(&remote, &long).await })
         })
         .collect();
     let since = Instant::now();
