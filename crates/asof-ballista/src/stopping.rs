@@ -11,10 +11,9 @@
 //! Where an executor decodes the writer of a stage, it puts a [`StoppableExec`] below it. While rows are read, the scheduler
 //! is asked now and then whether it still has the job and has not given it up; if not, they end in an error.
 //!
-//! # Limits
-//!
-//! The node can act only when it is polled: not while what is below it computes within a poll. A plain hash join of some
-//! 10¹² pairs, counted, was seen to go on for more than eight seconds.
+//! The node can act only when it is polled: not while what is below it computes within a poll. DataFusion's leaves let go
+//! of the thread now and then, but a join may make hours of rows from one batch of a leaf, and an aggregate above it polls
+//! it as long as it has some. So joins are made to let go as leaves do, by DataFusion's [`CooperativeExec`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,10 @@ use ballista_core::serde::protobuf::GetJobStatusParams;
 use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::FutureExt;
@@ -82,10 +84,12 @@ impl PhysicalExtensionCodec for StoppingCodec {
             return Ok(plan);
         };
         let stoppable = |input: &Arc<dyn ExecutionPlan>| {
+            let input = Arc::clone(input).transform_up(letting_go).data()?;
             let given_up = self.given_up(job.clone());
-            Arc::new(StoppableExec::new(Arc::clone(input), given_up)) as _
+            Ok(Arc::new(StoppableExec::new(input, given_up)) as _)
         };
-        let inputs = plan.children().into_iter().map(stoppable).collect();
+        let inputs = plan.children().into_iter().map(stoppable);
+        let inputs = inputs.collect::<Result<_>>()?;
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         plan.replace_children(inputs, options)
     }
@@ -107,6 +111,15 @@ fn written_for(plan: &dyn ExecutionPlan) -> Option<String> {
     let job = whole.map(ShuffleWriterExec::job_id);
     let job = job.or_else(|| sorted.map(SortShuffleWriterExec::job_id));
     job.map(ToString::to_string)
+}
+
+/// A node that may make many rows of few, below one that lets others have the thread now and then.
+fn letting_go(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let joins = plan.children().len() > 1;
+    if !joins || plan.properties().scheduling_type == SchedulingType::Cooperative {
+        return Ok(Transformed::no(plan));
+    }
+    Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan))))
 }
 
 /// Who knows of jobs.

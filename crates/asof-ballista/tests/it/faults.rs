@@ -64,8 +64,8 @@ async fn an_executor_is_killed_while_it_joins() -> Result<()> {
     Ok(())
 }
 
-/// How many tasks are at work on joins in nested loops.
-fn at_nested_loops(cluster: &LocalCluster) -> usize {
+/// How many tasks are at work on such a join.
+fn at_work(cluster: &LocalCluster, join: &str) -> usize {
     let jobs = cluster.rest("/api/jobs");
     let jobs = jobs.as_array().into_iter().flatten();
     let running = jobs.filter(|job| job["status"] == "Running");
@@ -73,7 +73,6 @@ fn at_nested_loops(cluster: &LocalCluster) -> usize {
         let id = job["job_id"].as_str().expect("an id");
         let stages = cluster.rest(&format!("/api/job/{id}/stages"));
         let stages = stages["stages"].as_array().into_iter().flatten();
-        let join = "NestedLoopJoinExec";
         let joins = stages.filter(|stage| stage["stage_plan"].to_string().contains(join));
         let tasks = joins.flat_map(|stage| stage["tasks"].as_array().into_iter().flatten());
         tasks.filter(|task| task["status"] == "Running").count()
@@ -87,27 +86,33 @@ async fn a_query_that_is_cancelled_leaves_its_cores_to_others() -> Result<()> {
     let remote = cluster.session().await;
     let data = Data::write().await?;
     data.register(&remote).await?;
-    // Longer than anybody waits.
     let often = ["SELECT x FROM trades"; 8].join(" UNION ALL ");
-    let long = format!(
-        "SELECT count(*) FROM ({often}) a JOIN ({often}) b ON a.x < b.x + 1 \
-         JOIN trades c ON b.x < c.x + 1"
-    );
-    let queries: Vec<_> = (0..VCORES)
-        .map(|_| {
-            let (remote, long) = (remote.clone(), long.clone());
-            SpawnedTask::spawn(async move { shown(&remote, &long).await })
-        })
-        .collect();
-    let since = Instant::now();
-    while at_nested_loops(&cluster) < VCORES {
-        assert!(since.elapsed() < PATIENCE, "{}", cluster.logs());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    // Longer than anybody waits: what reads all the time, and what makes all rows of one batch.
+    let nested = "a.x < b.x + 1 JOIN trades c ON b.x < c.x + 1";
+    let joins = [
+        ("NestedLoopJoinExec", nested),
+        ("SortMergeJoinExec", "a.x - a.x = b.x - b.x"),
+    ];
+    for (join_exec, on) in joins {
+        let long = format!("SELECT count(*) FROM ({often}) a JOIN ({often}) b ON {on}");
+        let queries: Vec<_> = (0..VCORES)
+            .map(|_| {
+                let (remote, long) = (remote.clone(), long.clone());
+                SpawnedTask::spawn(async move { shown(&remote, &long).await })
+            })
+            .collect();
+        let since = Instant::now();
+        while at_work(&cluster, join_exec) < VCORES {
+            assert!(since.elapsed() < PATIENCE, "{}", cluster.logs());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // Until they have read what they need.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        drop(queries);
+        // It waits for a core no longer than queries wait for anything.
+        let rows = shown(&remote, &join("LEFT", "TIES BY q.id")).await;
+        rows.unwrap_or_else(|error| panic!("{join_exec}: {error}\n{}", cluster.logs()));
     }
-    drop(queries);
-    // It waits for a core no longer than queries wait for anything.
-    let rows = shown(&remote, &join("LEFT", "TIES BY q.id")).await;
-    rows.unwrap_or_else(|error| panic!("{error}\n{}", cluster.logs()));
     Ok(())
 }
 
