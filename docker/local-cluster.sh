@@ -62,8 +62,7 @@ fi
 
 "$bin/asof-scheduler" \
     --bind-host 127.0.0.1 --external-host 127.0.0.1 --bind-port "$scheduler_port" \
-    --scheduler-policy pull-staged --min-ready-executors "$executors" \
-    --executor-timeout-seconds 20 --expire-dead-executor-interval-seconds 5 \
+    --min-ready-executors "$executors" --executor-timeout-seconds 20 --expire-dead-executor-interval-seconds 5 \
     >"$work/scheduler.log" 2>&1 &
 started+=($!)
 for ((n = 0; n < executors; n++)); do
@@ -73,8 +72,7 @@ for ((n = 0; n < executors; n++)); do
         --bind-port "${ports[1 + 3 * n]}" --bind-grpc-port "${ports[2 + 3 * n]}" \
         --bind-health-port "${ports[3 + 3 * n]}" \
         --scheduler-host 127.0.0.1 --scheduler-port "$scheduler_port" \
-        --scheduler-connect-timeout-seconds 30 --task-scheduling-policy pull-staged \
-        --executor-heartbeat-interval-seconds 2 \
+        --scheduler-connect-timeout-seconds 30 --executor-heartbeat-interval-seconds 2 \
         --vcores "$vcores" --work-dir "$work/executor-$n" \
         >"$work/executor-$n.log" 2>&1 &
     started+=($!)

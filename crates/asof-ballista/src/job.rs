@@ -324,9 +324,14 @@ impl Ended {
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Waits until the schedulers know of all queries that nobody waits for any more, but no longer than so: before a process ends.
-pub async fn settled(patience: Duration) {
+/// Says whether they do.
+pub async fn settled(patience: Duration) -> bool {
     let end = Instant::now() + patience;
-    while LIVE.load(Ordering::Acquire) > 0 && Instant::now() < end {
+    loop {
+        let known = LIVE.load(Ordering::Acquire) == 0;
+        if known || Instant::now() >= end {
+            return known;
+        }
         tokio::time::sleep(SOON).await;
     }
 }

@@ -13,7 +13,12 @@
 //!
 //! The node can act only when it is polled: not while what is below it computes within a poll. DataFusion's leaves let go
 //! of the thread now and then, but a join may make hours of rows from one batch of a leaf, and an aggregate above it polls
-//! it as long as it has some. So joins are made to let go as leaves do, by DataFusion's [`CooperativeExec`].
+//! it as long as it has some. So DataFusion's joins are made to let go as leaves do, by its [`CooperativeExec`].
+//!
+//! # Limits
+//!
+//! A nested-loop or sort-merge join of DataFusion 55 compares pairs of rows within a poll until a batch of them
+//! passes its predicate. Where hardly any does, it lets go only when a batch of one side has met all of the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +33,9 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec,
+};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::FutureExt;
@@ -113,13 +120,17 @@ fn written_for(plan: &dyn ExecutionPlan) -> Option<String> {
     job.map(ToString::to_string)
 }
 
-/// A node that may make many rows of few, below one that lets others have the thread now and then.
+/// A join that may make many rows of few, below a node that lets others have the thread now and then.
 fn letting_go(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-    let joins = plan.children().len() > 1;
-    if !joins || plan.properties().scheduling_type == SchedulingType::Cooperative {
-        return Ok(Transformed::no(plan));
-    }
-    Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan))))
+    let joins = plan.is::<HashJoinExec>()
+        || plan.is::<SortMergeJoinExec>()
+        || plan.is::<NestedLoopJoinExec>()
+        || plan.is::<PiecewiseMergeJoinExec>()
+        || plan.is::<CrossJoinExec>();
+    Ok(match joins {
+        true => Transformed::yes(Arc::new(CooperativeExec::new(plan))),
+        false => Transformed::no(plan),
+    })
 }
 
 /// Who knows of jobs.

@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM: they cancel what is running, so that nothing of it is left behind.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -99,7 +100,7 @@ impl Interrupt {
         while let Some(signal) = next.as_mut().await {
             next.set(Signal::heard());
             self.note(signal);
-            if self.running.load(Ordering::Relaxed) {
+            if self.running.load(Ordering::Acquire) {
                 self.heard.notify_waiters();
                 let mut last = signal;
                 let stops = loop {
@@ -145,10 +146,13 @@ impl Interrupt {
 
     /// Runs the work, or says what to do about a signal that is heard meanwhile.
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
-        self.running.store(true, Ordering::Relaxed);
+        let mut heard = pin!(self.heard.notified());
+        // Before a signal is taken for one of this work: what is not waited for is not told.
+        heard.as_mut().enable();
+        self.running.store(true, Ordering::Release);
         let result = tokio::select! {
             biased;
-            () = self.heard.notified() => Err(self.signal()),
+            () = heard => Err(self.signal()),
             result = work => Ok(result),
         };
         self.running.store(false, Ordering::Relaxed);

@@ -61,7 +61,11 @@ fn main() -> ExitCode {
         let flow = dispatch(args).await;
         publish::settled(GRACE).await;
         #[cfg(feature = "cluster")]
-        asof_ballista::settled(GRACE).await;
+        if !asof_ballista::settled(GRACE).await {
+            eprintln!(
+                "the scheduler does not answer: what was cancelled may still run on the cluster"
+            );
+        }
         flow
     });
     runtime.shutdown_timeout(GRACE);

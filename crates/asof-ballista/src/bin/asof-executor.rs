@@ -9,6 +9,10 @@ fn main() -> ballista_core::error::Result<()> {
         .name("asof-executor")
         .version(env!("CARGO_PKG_VERSION"))
         .mut_arg("bind_host", |host| host.default_value("127.0.0.1"))
+        // Pushed tasks may panic where they sort the rows of a UNION ALL (Ballista 55.0).
+        .mut_arg("task_scheduling_policy", |policy| {
+            policy.default_value("pull-staged")
+        })
         // Several of them within the time after which asof-scheduler takes an executor for dead.
         .mut_arg("executor_heartbeat_interval_seconds", |seconds| {
             seconds.default_value("5")

@@ -10,6 +10,10 @@ fn main() -> ballista_core::error::Result<()> {
         .name("asof-scheduler")
         .version(env!("CARGO_PKG_VERSION"))
         .mut_arg("bind_host", |host| host.default_value("127.0.0.1"))
+        // As executors have it.
+        .mut_arg("scheduler_policy", |policy| {
+            policy.default_value("pull-staged")
+        })
         .mut_arg("executor_timeout_seconds", |seconds| {
             seconds.default_value("20")
         })

@@ -32,7 +32,7 @@ async fn failure(port: u16, data: &Data) -> Result<String> {
     Ok(rows.expect_err("they do not go together").to_string())
 }
 
-/// Whoever does not say otherwise is on loopback, and misses a dead executor within seconds.
+/// Whoever does not say otherwise is on loopback, misses a dead executor within seconds, and has tasks pulled.
 #[test]
 fn what_flags_are_by_default() {
     let help = |program: &str| {
@@ -44,9 +44,11 @@ fn what_flags_are_by_default() {
     let executor = help(env!("CARGO_BIN_EXE_asof-executor"));
     for (help, flag, default) in [
         (&scheduler, "--bind-host", "127.0.0.1"),
+        (&scheduler, "--scheduler-policy", "pull-staged"),
         (&scheduler, "--executor-timeout-seconds", "20"),
         (&scheduler, "--expire-dead-executor-interval-seconds", "5"),
         (&executor, "--bind-host", "127.0.0.1"),
+        (&executor, "--task-scheduling-policy", "pull-staged"),
         (&executor, "--executor-heartbeat-interval-seconds", "5"),
     ] {
         let of_flag = help.split_once(&format!("{flag} <")).expect(flag).1;

@@ -59,10 +59,7 @@ impl Cluster {
                 .spawn();
             Process(child.expect("a program that cargo has built too"))
         };
-        let args = [
-            format!("--bind-port={scheduler}"),
-            "--scheduler-policy=pull-staged".to_owned(),
-        ];
+        let args = [format!("--bind-port={scheduler}")];
         let first = start("asof-scheduler", &[], &args);
         let args = [
             format!("--bind-port={flight}"),
@@ -71,7 +68,6 @@ impl Cluster {
             "--scheduler-host=127.0.0.1".to_owned(),
             format!("--scheduler-port={scheduler}"),
             "--scheduler-connect-timeout-seconds=60".to_owned(),
-            "--task-scheduling-policy=pull-staged".to_owned(),
             format!("--work-dir={}", place.path("").display()),
         ];
         let second = start("asof-executor", env, &args);
