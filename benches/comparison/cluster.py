@@ -159,10 +159,7 @@ def started(options: argparse.Namespace) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(dir=places.DATA.parent) as work:
         directory = Path(work)
         scheduler_port, *ports = free_ports(1 + 3 * options.executors)
-        policy = "pull-staged"
-        processes = [
-            start("asof-scheduler", directory / "scheduler.log", f"--bind-port={scheduler_port}", f"--scheduler-policy={policy}")
-        ]
+        processes = [start("asof-scheduler", directory / "scheduler.log", f"--bind-port={scheduler_port}")]
         logs = []
         try:
             for number in range(options.executors):
@@ -173,7 +170,6 @@ def started(options: argparse.Namespace) -> Iterator[Cluster]:
                         "asof-executor",
                         logs[-1],
                         f"--scheduler-port={scheduler_port}",
-                        f"--task-scheduling-policy={policy}",
                         f"--bind-port={flight}",
                         f"--bind-grpc-port={grpc}",
                         f"--bind-health-port={health}",
