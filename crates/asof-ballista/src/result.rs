@@ -14,8 +14,6 @@ use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err}
 use futures::{Stream, TryStreamExt, stream};
 use url::Url;
 
-use crate::job::failure;
-
 /// How long an executor may take to give a part of a result, which it has on its disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -77,7 +75,9 @@ impl Source {
             true,
         );
         let rows = tokio::time::timeout(PATIENCE, rows).await;
-        let rows = rows.map_err(&too_long)?.map_err(failure)?;
+        let rows = rows
+            .map_err(&too_long)?
+            .map_err(|error| unreachable(&error))?;
         Ok(stream::try_unfold(
             (rows, too_long),
             async |(mut rows, too_long)| {
