@@ -281,6 +281,8 @@ impl LocalCluster {
             "--scheduler-host=127.0.0.1".to_owned(),
             format!("--scheduler-port={}", self.port),
             "--scheduler-connect-timeout-seconds=30".to_owned(),
+            // Those of someone else have another default.
+            "--task-scheduling-policy=pull-staged".to_owned(),
             "--executor-heartbeat-interval-seconds=1".to_owned(),
             format!("--vcores={VCORES}"),
             format!("--work-dir={}", work.display()),
