@@ -17,8 +17,9 @@
 //!
 //! # Limits
 //!
-//! A nested-loop or sort-merge join of DataFusion 55 compares pairs of rows within a poll until a batch of them
-//! passes its predicate. Where hardly any does, it lets go only when a batch of one side has met all of the other.
+//! Joins of DataFusion 55 with a predicate compare pairs of rows within a poll until a batch of them passes it. Where
+//! hardly any does, they let go only when a batch of one side has met all of the other; nor do wide window frames
+//! let go before a batch is done.
 
 use std::sync::Arc;
 use std::time::Duration;
