@@ -2,7 +2,8 @@
 //!
 //! The scheduler is asked how it is going until the job has ended; then the partitions of the result
 //! are read from the executors that hold them, one after the other. A job that nobody waits for any
-//! more is cancelled.
+//! more is cancelled: the scheduler is told until it has given it up. Ballista 55.0 says of a job that it is
+//! planning that it is cancelled, and begins it all the same.
 //!
 //! # Jobs that were disturbed
 //!
@@ -52,6 +53,8 @@ const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(200);
 /// How long a scheduler may be gone.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a scheduler may not know of a job that it has taken a moment ago.
+const TAKING: Duration = Duration::from_secs(1);
 /// What DataFusion says of nodes that no codec knows.
 const NO_SUCH_NODE: &str = "Unsupported plan node, name: [";
 /// What executors say to nodes that they cannot read.
@@ -323,20 +326,20 @@ impl Ended {
 /// Jobs that the scheduler may be at work on for this process.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits until the schedulers know of all queries that nobody waits for any more, but no longer than so: before a process ends.
-/// Says whether they do.
+/// Waits until the schedulers have given up all queries that nobody waits for any more, but no longer than so: before a process
+/// ends. Says whether they have.
 pub async fn settled(patience: Duration) -> bool {
     let end = Instant::now() + patience;
     loop {
-        let known = LIVE.load(Ordering::Acquire) == 0;
-        if known || Instant::now() >= end {
-            return known;
+        let given_up = LIVE.load(Ordering::Acquire) == 0;
+        if given_up || Instant::now() >= end {
+            return given_up;
         }
         tokio::time::sleep(SOON).await;
     }
 }
 
-/// A job from when it is sent until it has ended or the scheduler knows that it is cancelled.
+/// A job from when it is sent until it has ended or the scheduler has given it up.
 #[derive(Debug)]
 struct Live;
 
@@ -359,16 +362,64 @@ impl Drop for Job {
             return;
         };
         if !self.ended {
-            let (mut scheduler, id) = (self.scheduler.clone(), self.id.clone());
-            let live = self.live.take();
+            let unwanted = Unwanted {
+                address: self.cluster.address.clone(),
+                scheduler: self.scheduler.clone(),
+                id: std::mem::take(&mut self.id),
+                _live: self.live.take(),
+            };
             runtime.spawn(async move {
-                let request = CancelJobParams { job_id: id };
-                let _live = live;
-                if let Err(status) = scheduler.cancel_job(request).await {
-                    log::warn!("a query that nobody waits for was not cancelled: {status}");
+                if let Err(error) = unwanted.cancel().await {
+                    log::warn!("a query that nobody waits for may go on: {error}");
                 }
             });
         }
+    }
+}
+
+/// A job that nobody waits for any more.
+struct Unwanted {
+    address: String,
+    scheduler: SchedulerGrpcClient<Channel>,
+    id: String,
+    _live: Option<Live>,
+}
+
+impl Unwanted {
+    /// Tells the scheduler until it has given it up.
+    async fn cancel(mut self) -> Result<()> {
+        let (mut known, mut heard) = (Instant::now(), Instant::now());
+        let mut pause = SOON;
+        loop {
+            match self.tell(pause).await {
+                Ok(Some(JobState::Queued(_) | JobState::Running(_))) => {
+                    (known, heard) = (Instant::now(), Instant::now());
+                }
+                Ok(Some(JobState::Successful(_) | JobState::Failed(_))) => return Ok(()),
+                // What it has taken a moment ago it does not know yet; one in its place never will.
+                Ok(None) if known.elapsed() > TAKING => return Ok(()),
+                Ok(None) => heard = Instant::now(),
+                Err(error) if heard.elapsed() > PATIENCE => return Err(error),
+                Err(_) => {}
+            }
+            pause = (pause * 2).min(LATER);
+        }
+    }
+
+    /// What has become of it some time after the scheduler was told.
+    async fn tell(&mut self, pause: Duration) -> Result<Option<JobState>> {
+        let cancel = CancelJobParams {
+            job_id: self.id.clone(),
+        };
+        let cancelled = in_time(&self.address, self.scheduler.cancel_job(cancel)).await;
+        tokio::time::sleep(pause).await;
+        cancelled?.map_err(refused("the scheduler does not cancel it"))?;
+        let status = GetJobStatusParams {
+            job_id: self.id.clone(),
+        };
+        let status = in_time(&self.address, self.scheduler.get_job_status(status)).await?;
+        let status = status.map_err(refused("the scheduler does not tell of it"))?;
+        Ok(status.into_inner().status.and_then(|status| status.status))
     }
 }
 

@@ -10,11 +10,11 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Shared};
 use futures::{StreamExt, stream};
 
 /// Waits until the rows are not wanted any more.
-pub(crate) type GivenUp = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type GivenUp = Arc<dyn Fn() -> Shared<BoxFuture<'static, ()>> + Send + Sync>;
 
 /// What a task that was stopped ends with.
 fn stopped() -> DataFusionError {
@@ -100,7 +100,7 @@ impl ExecutionPlan for StoppableExec {
             let (mut input, mut given_up) = open?;
             let batch = tokio::select! {
                 biased;
-                () = given_up.as_mut() => return Some((Err(stopped()), None)),
+                () = &mut given_up => return Some((Err(stopped()), None)),
                 batch = input.next() => batch?,
             };
             Some((batch, Some((input, given_up))))
@@ -164,7 +164,7 @@ mod tests {
         let waits = Arc::clone(&said);
         let given_up = move || {
             let waits = Arc::clone(&waits);
-            async move { drop(waits.acquire().await) }.boxed()
+            async move { drop(waits.acquire().await) }.boxed().shared()
         };
         (Arc::new(given_up), said)
     }

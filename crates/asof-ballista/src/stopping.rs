@@ -9,7 +9,8 @@
 //! # How
 //!
 //! Where an executor decodes the writer of a stage, it puts a [`StoppableExec`] below it. While rows are read, the scheduler
-//! is asked now and then whether it still has the job and has not given it up; if not, they end in an error.
+//! is asked now and then whether it still has the job and has not given it up; if not, they end in an error. An executor
+//! asks once for all that it reads of a job.
 //!
 //! The node can act only when it is polled: not while what is below it computes within a poll. DataFusion's leaves let go
 //! of the thread now and then, but a join may make hours of rows from one batch of a leaf, and an aggregate above it polls
@@ -21,7 +22,8 @@
 //! hardly any does, they let go only when a batch of one side has met all of the other; nor do wide window frames
 //! let go before a batch is done.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ballista_core::execution_plans::ShuffleWriterExec;
@@ -40,9 +42,11 @@ use datafusion::physical_plan::joins::{
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::sync::OnceCell;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::rest::in_time;
 use crate::stoppable::{GivenUp, StoppableExec};
 
 /// How often the scheduler is asked.
@@ -58,22 +62,15 @@ pub(crate) struct StoppingCodec {
 impl StoppingCodec {
     /// For tasks of the scheduler that is there.
     pub(crate) fn new(scheduler: Endpoint) -> Self {
-        let scheduler = Scheduler {
-            endpoint: scheduler,
-            channel: OnceCell::new(),
-        };
         Self {
             ballista: BallistaPhysicalExtensionCodec::default(),
-            scheduler: Arc::new(scheduler),
+            scheduler: Arc::new(Scheduler::new(scheduler)),
         }
     }
 
     fn given_up(&self, job: String) -> GivenUp {
         let scheduler = Arc::clone(&self.scheduler);
-        Arc::new(move || {
-            let (scheduler, job) = (Arc::clone(&scheduler), job.clone());
-            async move { scheduler.gives_up(&job).await }.boxed()
-        })
+        Arc::new(move || Arc::clone(&scheduler).gives_up(&job))
     }
 }
 
@@ -139,21 +136,46 @@ fn letting_go(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Execut
 struct Scheduler {
     endpoint: Endpoint,
     channel: OnceCell<Channel>,
+    /// Which jobs it is asked about.
+    asked: Mutex<HashMap<String, WeakShared<BoxFuture<'static, ()>>>>,
 }
 
 impl Scheduler {
-    /// Waits until the scheduler says that a job has failed, was cancelled, or is not known to it.
-    async fn gives_up(&self, job: &str) {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            channel: OnceCell::new(),
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Waits until it says that a job has failed, was cancelled, or is not known to it.
+    fn gives_up(self: Arc<Self>, job: &str) -> Shared<BoxFuture<'static, ()>> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, waiting| waiting.upgrade().is_some());
+        if let Some(waiting) = asked.get(job).and_then(WeakShared::upgrade) {
+            return waiting;
+        }
+        let (scheduler, id) = (Arc::clone(&self), job.to_owned());
+        let waiting = async move { scheduler.ask(&id).await }.boxed().shared();
+        if let Some(waiting) = waiting.downgrade() {
+            asked.insert(job.to_owned(), waiting);
+        }
+        waiting
+    }
+
+    async fn ask(&self, job: &str) {
         let channel = async || self.endpoint.connect_lazy();
         let channel = self.channel.get_or_init(channel).await;
         let mut scheduler = SchedulerGrpcClient::new(channel.clone());
+        let address = self.endpoint.uri().to_string();
         loop {
             tokio::time::sleep(PAUSE).await;
             let request = GetJobStatusParams {
                 job_id: job.to_owned(),
             };
             // One that does not answer may be there again before the task ends.
-            let Ok(answer) = scheduler.get_job_status(request).await else {
+            let Ok(Ok(answer)) = in_time(&address, scheduler.get_job_status(request)).await else {
                 continue;
             };
             let status = answer.into_inner().status;

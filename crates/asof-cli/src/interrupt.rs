@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use futures::poll;
 use tokio::signal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::run::Stop;
 
 /// How long what was running may take to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long what was cancelled a moment ago may take to remove its files.
+const TIDYING: Duration = Duration::from_millis(500);
+/// How long the process may take to end when nothing runs any more: more than it waits for anything.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// What asks for an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,29 +63,32 @@ async fn terminated() {
 
 /// Hears signals, on a thread of its own: a busy query cannot keep them from being heard.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt {
-    heard: Arc<Notify>,
-    running: Arc<AtomicBool>,
-    terminated: Arc<AtomicBool>,
+pub(crate) struct Interrupt(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    interactive: bool,
+    heard: Notify,
+    terminated: AtomicBool,
+    /// Whether nothing more is to run.
+    over: AtomicBool,
+    /// How often work has begun or ended: odd while some runs.
+    turns: watch::Sender<u64>,
 }
 
 impl Interrupt {
-    /// Starts to listen. In a script the process ends when what runs does not stop in time;
-    /// in the interactive shell, when Ctrl-C is pressed again before it has stopped.
+    /// Starts to listen. After a signal to a script nothing more of it runs, and the process ends when what runs
+    /// does not stop in time; in the interactive shell, when Ctrl-C is pressed again before it has stopped.
     pub(crate) fn listen(interactive: bool) -> Self {
-        let this = Self {
-            heard: Arc::new(Notify::new()),
-            running: Arc::new(AtomicBool::new(false)),
-            terminated: Arc::new(AtomicBool::new(false)),
-        };
-        let shared = this.clone();
+        let this = Self::new(interactive);
+        let state = Arc::clone(&this.0);
         let (ready, listening) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             if let Ok(runtime) = runtime {
-                runtime.block_on(shared.hear(interactive, ready));
+                runtime.block_on(state.hear(ready));
             }
         });
         // The line editor puts back the handler that it found: ours must be the older one.
@@ -89,7 +96,38 @@ impl Interrupt {
         this
     }
 
-    async fn hear(self, interactive: bool, ready: mpsc::Sender<()>) {
+    fn new(interactive: bool) -> Self {
+        Self(Arc::new(State {
+            interactive,
+            heard: Notify::new(),
+            terminated: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            turns: watch::Sender::new(0),
+        }))
+    }
+
+    /// Runs the work, or says what to do about a signal that is heard meanwhile, or that has put an end to everything.
+    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let state = &self.0;
+        let mut heard = pin!(state.heard.notified());
+        // Before it is asked whether all is over: a signal is seen there, or told here.
+        heard.as_mut().enable();
+        if state.over.load(Ordering::SeqCst) {
+            return Err(Stop::Signal(state.signal()));
+        }
+        state.turns.send_modify(|turn| *turn += 1);
+        let result = tokio::select! {
+            biased;
+            () = heard => Err(Stop::Signal(state.signal())),
+            result = work => Ok(result),
+        };
+        state.turns.send_modify(|turn| *turn += 1);
+        result
+    }
+}
+
+impl State {
+    async fn hear(&self, ready: mpsc::Sender<()>) {
         let mut next = Box::pin(Signal::heard());
         // The first poll installs the handlers; it is ready at once only when it cannot.
         let early = poll!(next.as_mut());
@@ -97,66 +135,53 @@ impl Interrupt {
         if early.is_ready() {
             return;
         }
-        while let Some(signal) = next.as_mut().await {
+        while let Some(mut last) = next.as_mut().await {
             next.set(Signal::heard());
-            self.note(signal);
-            if self.running.load(Ordering::Acquire) {
-                self.heard.notify_waiters();
-                let mut last = signal;
-                let stops = loop {
-                    let patient = !interactive || self.signal() == Signal::Terminate;
-                    tokio::select! {
-                        again = next.as_mut() => {
-                            next.set(Signal::heard());
-                            match again {
-                                // One of the other kind asks for no more haste.
-                                Some(again) if again != last => {
-                                    self.note(again);
-                                    last = again;
-                                }
-                                _ => break false,
-                            }
-                        }
-                        () = tokio::time::sleep(PATIENCE), if patient => break false,
-                        () = stopped(&self.running) => break true,
-                    }
+            let turn = *self.turns.borrow();
+            let running = turn % 2 == 1;
+            self.tell(last);
+            let mut turns = self.turns.subscribe();
+            let mut ended = pin!(turns.wait_for(|now| *now != turn));
+            let mut stopped = !running;
+            loop {
+                let over = self.over.load(Ordering::SeqCst);
+                if stopped && !over {
+                    break;
+                }
+                let patience = match (running, stopped) {
+                    (true, false) => PATIENCE,
+                    // It waits for a line to be typed, which no signal ends.
+                    (false, _) if self.interactive => TIDYING,
+                    _ => ENDING,
                 };
-                if stops && self.signal() == Signal::Interrupt {
-                    continue;
+                tokio::select! {
+                    _ = ended.as_mut(), if !stopped => stopped = true,
+                    () = tokio::time::sleep(patience), if over => self.exit(),
+                    again = next.as_mut() => {
+                        next.set(Signal::heard());
+                        match again {
+                            // One of the other kind asks for no more haste.
+                            Some(again) if again != last => {
+                                self.tell(again);
+                                last = again;
+                            }
+                            _ => self.exit(),
+                        }
+                    }
                 }
-                if stops {
-                    // The process ends by itself, unless it was told of Ctrl-C alone.
-                    tokio::time::sleep(PATIENCE).await;
-                }
-            } else if signal == Signal::Terminate {
-                // What was cancelled a moment ago may be about to remove its files.
-                tokio::time::sleep(PATIENCE / 4).await;
-            } else {
-                continue;
             }
-            std::process::exit(i32::from(self.signal().exit_code()));
         }
     }
 
-    fn note(&self, signal: Signal) {
+    /// Tells what runs of a signal.
+    fn tell(&self, signal: Signal) {
         if signal == Signal::Terminate {
             self.terminated.store(true, Ordering::Relaxed);
         }
-    }
-
-    /// Runs the work, or says what to do about a signal that is heard meanwhile.
-    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
-        let mut heard = pin!(self.heard.notified());
-        // Before a signal is taken for one of this work: what is not waited for is not told.
-        heard.as_mut().enable();
-        self.running.store(true, Ordering::Release);
-        let result = tokio::select! {
-            biased;
-            () = heard => Err(self.signal()),
-            result = work => Ok(result),
-        };
-        self.running.store(false, Ordering::Relaxed);
-        result.map_err(Stop::Signal)
+        if signal == Signal::Terminate || !self.interactive {
+            self.over.store(true, Ordering::SeqCst);
+        }
+        self.heard.notify_waiters();
     }
 
     fn signal(&self) -> Signal {
@@ -165,10 +190,44 @@ impl Interrupt {
             false => Signal::Interrupt,
         }
     }
+
+    fn exit(&self) -> ! {
+        std::process::exit(i32::from(self.signal().exit_code()))
+    }
 }
 
-async fn stopped(running: &AtomicBool) {
-    while running.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_signal_nothing_more_of_a_script_runs() {
+        for signal in [Signal::Interrupt, Signal::Terminate] {
+            let script = Interrupt::new(false);
+            assert_eq!(script.guard(ready(1)).await, Ok(1));
+            script.0.tell(signal);
+            for _ in 0..2 {
+                assert_eq!(script.guard(ready(1)).await, Err(Stop::Signal(signal)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prompt_goes_on_after_ctrl_c_and_ends_by_sigterm() {
+        let prompt = Interrupt::new(true);
+        prompt.0.tell(Signal::Interrupt);
+        assert_eq!(prompt.guard(ready(1)).await, Ok(1));
+        let pressed = async {
+            tokio::task::yield_now().await;
+            prompt.0.tell(Signal::Interrupt);
+        };
+        let (cancelled, ()) = tokio::join!(prompt.guard(pending::<()>()), pressed);
+        assert_eq!(cancelled, Err(Stop::Signal(Signal::Interrupt)));
+        assert_eq!(prompt.guard(ready(1)).await, Ok(1));
+        prompt.0.tell(Signal::Terminate);
+        let ended = prompt.guard(ready(1)).await;
+        assert_eq!(ended, Err(Stop::Signal(Signal::Terminate)));
     }
 }

@@ -47,6 +47,10 @@ static GLOBAL: MiMalloc = MiMalloc;
 /// How long stopped queries get to remove their temporary files before the process ends.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a scheduler gets to give up queries: it does so when it has planned them.
+#[cfg(feature = "cluster")]
+const CANCELLED: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     bug::install_hook();
     let args = Args::parse();
@@ -61,9 +65,11 @@ fn main() -> ExitCode {
         let flow = dispatch(args).await;
         publish::settled(GRACE).await;
         #[cfg(feature = "cluster")]
-        if !asof_ballista::settled(GRACE).await {
+        if !asof_ballista::settled(CANCELLED).await {
+            let seconds = CANCELLED.as_secs();
             eprintln!(
-                "the scheduler does not answer: what was cancelled may still run on the cluster"
+                "a query that was cancelled may still run on the cluster: its scheduler has not given it up \
+                 within {seconds} s"
             );
         }
         flow

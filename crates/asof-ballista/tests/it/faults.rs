@@ -6,12 +6,16 @@ use asof_ballista::Cluster;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
+use serde_json::Value;
 
 use crate::data::{ALL, Data, join, run, shown};
 use crate::process::{LocalCluster, VCORES, local_session};
 
 /// A query that takes so long hangs. On a machine that has time for it, it takes seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a job may live that nobody waits for; it would go on for much longer.
+const GIVEN_UP: Duration = Duration::from_secs(30);
 
 /// The environment variable `ASOF_KILLS` says how many, a few unless it does.
 #[tokio::test(flavor = "multi_thread")]
@@ -112,6 +116,58 @@ async fn a_query_that_is_cancelled_leaves_its_cores_to_others() -> Result<()> {
         // It waits for a core no longer than queries wait for anything.
         let rows = shown(&remote, &join("LEFT", "TIES BY q.id")).await;
         rows.unwrap_or_else(|error| panic!("{join_exec}: {error}\n{}", cluster.logs()));
+    }
+    Ok(())
+}
+
+/// How many jobs the scheduler knows.
+fn jobs(cluster: &LocalCluster) -> usize {
+    cluster.rest("/api/jobs").as_array().map_or(0, Vec::len)
+}
+
+/// Whether it has given up all of them that it has not done.
+fn is_idle(cluster: &LocalCluster) -> bool {
+    let jobs = cluster.rest("/api/jobs");
+    let live = |job: &Value| job["status"] == "Queued" || job["status"] == "Running";
+    !jobs.as_array().into_iter().flatten().any(live)
+}
+
+/// Ballista says of a job that it is planning that it is cancelled, and begins it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_cancelled_while_it_is_planned_does_not_begin() -> Result<()> {
+    let cluster = LocalCluster::start(1).await;
+    let remote = cluster.session().await;
+    let data = Data::write().await?;
+    data.register(&remote).await?;
+    let often = ["SELECT x FROM trades"; 8].join(" UNION ALL ");
+    let long = format!("SELECT count(*) AS n FROM ({often}) a JOIN ({often}) b ON a.x < b.x + 1");
+    // Each is a stage to plan.
+    let long = vec![long; 20].join(" UNION ALL ");
+    for millis in [0, 0, 10, 20, 50, 100, 200] {
+        let before = jobs(&cluster);
+        let query = {
+            let (remote, long) = (remote.clone(), long.clone());
+            SpawnedTask::spawn(async move { shown(&remote, &long).await })
+        };
+        let mut since = Instant::now();
+        while jobs(&cluster) == before {
+            assert!(since.elapsed() < PATIENCE, "{}", cluster.logs());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        drop(query);
+        since = Instant::now();
+        // Between planning it and beginning it the scheduler knows nothing of it for a moment.
+        let mut idle = 0;
+        while idle < 3 {
+            assert!(
+                since.elapsed() < GIVEN_UP,
+                "{millis} ms: {}",
+                cluster.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            idle = if is_idle(&cluster) { idle + 1 } else { 0 };
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The shell on a cluster of two processes: what a terminal shows of a query, and what nobody is told.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -92,6 +93,20 @@ impl Cluster {
     }
 }
 
+/// The jobs that the scheduler says it has given up, and has not begun since.
+fn given_up(log: &str) -> BTreeSet<&str> {
+    let mut jobs = BTreeSet::new();
+    for line in log.lines() {
+        let job = |event| Some(line.split_once(event)?.1.trim_end_matches(']'));
+        if let Some(job) = job("Job cancelled: [") {
+            jobs.insert(job);
+        } else if let Some(job) = job("Job submitted: [") {
+            jobs.remove(job);
+        }
+    }
+    jobs
+}
+
 #[test]
 fn a_terminal_shows_how_far_a_query_is_and_a_signal_cancels_it() {
     let place = Place::new();
@@ -113,11 +128,36 @@ fn a_terminal_shows_how_far_a_query_is_and_a_signal_cancels_it() {
         signal(&shell, name);
         assert_eq!(shell.wait().expect("an end").code(), Some(code), "{sql}");
         let log = place.read("asof-scheduler");
-        let cancelled = log.matches("grpc: Received cancellation request for job");
-        assert_eq!(cancelled.count(), number + 1, "{sql}: {log}");
+        assert_eq!(given_up(&log).len(), number + 1, "{sql}: {log}");
         let said = terminal.end();
         assert!(said.contains(" running"), "{said:?}");
         assert!(said.ends_with("\r\x1b[K"), "the line is gone: {said:?}");
+    }
+}
+
+#[test]
+fn a_signal_while_the_scheduler_plans_cancels_the_query() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, &[]);
+    let many = "CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 10000)";
+    let long = "SELECT count(*) FROM t a JOIN t b ON a.x < b.x + 1 JOIN t c ON b.x < c.x + 1";
+    let long = vec![long; 20].join(" UNION ALL ");
+    for number in 1..=5 {
+        let queued = || place.read("asof-scheduler").matches("Job queued").count();
+        let before = queued();
+        let mut shell = place
+            .command(["--cluster", &cluster.url, "-c", many, "-c", &long])
+            .spawn()
+            .expect("the shell starts");
+        let since = Instant::now();
+        while queued() == before {
+            assert!(since.elapsed() < PATIENCE, "it is not sent");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal(&shell, "-INT");
+        assert_eq!(shell.wait().expect("an end").code(), Some(130));
+        let log = place.read("asof-scheduler");
+        assert_eq!(given_up(&log).len(), number, "{log}");
     }
 }
 
