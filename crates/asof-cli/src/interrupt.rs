@@ -10,6 +10,7 @@ use tokio::signal;
 use tokio::sync::{Notify, watch};
 
 use crate::run::Stop;
+use crate::terminal::Terminal;
 
 /// How long what was running may take to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -83,12 +84,13 @@ impl Interrupt {
         let this = Self::new(interactive);
         let state = Arc::clone(&this.0);
         let (ready, listening) = mpsc::channel();
+        let terminal = Terminal::now();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             if let Ok(runtime) = runtime {
-                runtime.block_on(state.hear(ready));
+                runtime.block_on(state.hear(ready, &terminal));
             }
         });
         // The line editor puts back the handler that it found: ours must be the older one.
@@ -127,7 +129,7 @@ impl Interrupt {
 }
 
 impl State {
-    async fn hear(&self, ready: mpsc::Sender<()>) {
+    async fn hear(&self, ready: mpsc::Sender<()>, terminal: &Terminal) {
         let mut next = Box::pin(Signal::heard());
         // The first poll installs the handlers; it is ready at once only when it cannot.
         let early = poll!(next.as_mut());
@@ -156,7 +158,7 @@ impl State {
                 };
                 tokio::select! {
                     _ = ended.as_mut(), if !stopped => stopped = true,
-                    () = tokio::time::sleep(patience), if over => self.exit(),
+                    () = tokio::time::sleep(patience), if over => self.exit(terminal),
                     again = next.as_mut() => {
                         next.set(Signal::heard());
                         match again {
@@ -165,7 +167,7 @@ impl State {
                                 self.tell(again);
                                 last = again;
                             }
-                            _ => self.exit(),
+                            _ => self.exit(terminal),
                         }
                     }
                 }
@@ -191,7 +193,8 @@ impl State {
         }
     }
 
-    fn exit(&self) -> ! {
+    fn exit(&self, terminal: &Terminal) -> ! {
+        terminal.restore();
         std::process::exit(i32::from(self.signal().exit_code()))
     }
 }

@@ -12,7 +12,7 @@
 //! * [`bug`] turns a panic into an error.
 //! * [`command`] knows the backslash commands.
 //! * [`interrupt`] hears Ctrl-C and SIGTERM; [`advice`] says what to do about some errors.
-//! * [`prompt`] and [`repl`] are the interactive shell.
+//! * [`prompt`] and [`repl`] are the interactive shell, [`terminal`] is how it leaves the terminal.
 
 mod advice;
 mod args;
@@ -28,6 +28,7 @@ mod rows_read;
 mod run;
 mod session;
 mod split;
+mod terminal;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

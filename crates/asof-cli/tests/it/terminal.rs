@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
+use nix::sys::termios::tcgetattr;
 
 use crate::Place;
 use crate::process::signal;
@@ -91,4 +92,24 @@ fn a_quick_query_leaves_a_terminal_alone() {
     let (mut shell, terminal) = Terminal::of(place.command(["-c", "SELECT 1 AS a"]));
     assert_eq!(shell.wait().expect("an end").code(), Some(0));
     assert_eq!(terminal.end(), "");
+}
+
+#[test]
+fn a_terminal_is_left_as_it_was() {
+    let place = Place::new();
+    let ends = openpty(None, None).expect("a terminal");
+    let was = tcgetattr(&ends.master).expect("its state");
+    let input = ends.slave.try_clone().expect("the same terminal");
+    let mut command = place.command(["-q"]);
+    command.stdin(Stdio::from(input)).env("TERM", "xterm");
+    command.stdout(Stdio::from(ends.slave));
+    let mut shell = command.spawn().expect("the shell starts");
+    let since = Instant::now();
+    while tcgetattr(&ends.master).expect("its state") == was {
+        assert!(since.elapsed() < PATIENCE, "no line is edited");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&shell, "-TERM");
+    assert_eq!(shell.wait().expect("an end").code(), Some(143));
+    assert_eq!(tcgetattr(&ends.master).expect("its state"), was);
 }
