@@ -1,6 +1,7 @@
 //! Times the query of a workload over tables in memory; one line of JSON for each run.
 //!
 //! `asof-bench-memory DIR WORKLOAD REPEATS`, where DIR is what `asof-bench-data` wrote. Needs Linux.
+//! The allocator is the system's, as in any Rust program that chooses none.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,11 +14,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::json::ArrayWriter;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use datafusion_asof::{AsOfSql, WithAsOf};
-use mimalloc::MiMalloc;
-
-// As the shell has it.
-#[global_allocator]
-static GLOBAL: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
