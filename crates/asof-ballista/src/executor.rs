@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::error::{BallistaError, Result};
@@ -20,6 +21,9 @@ use crate::codec::{codec_of_executor, logical_codec};
 use crate::logging::{self, Logging};
 use crate::options::producer;
 use crate::stores::Stores;
+
+/// How often a connection to the scheduler is tried that says nothing.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Runs an executor until the process is told to stop.
 ///
@@ -93,7 +97,9 @@ pub fn with_asof(config: ExecutorProcessConfig) -> Result<ExecutorProcessConfig>
     let stores = Arc::new(Stores::default());
     let scheduler = format!("http://{}:{}", config.scheduler_host, config.scheduler_port);
     let scheduler = Endpoint::from_shared(scheduler)
-        .map_err(|error| BallistaError::Configuration(format!("--scheduler-host: {error}")))?;
+        .map_err(|error| BallistaError::Configuration(format!("--scheduler-host: {error}")))?
+        // So that a connection that has gone without a word is not asked for ever.
+        .http2_keep_alive_interval(KEEP_ALIVE);
     Ok(ExecutorProcessConfig {
         override_function_registry: Some(Arc::new(functions())),
         override_config_producer: Some(producer()),

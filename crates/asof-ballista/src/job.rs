@@ -14,7 +14,7 @@
 //! one did not, the result is left where it is and the whole job is sent again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ballista_core::config::BallistaConfig;
@@ -54,7 +54,9 @@ const LATER: Duration = Duration::from_millis(200);
 /// How long a scheduler may be gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a scheduler may not know of a job that it has taken a moment ago.
-const TAKING: Duration = Duration::from_secs(1);
+const TAKING: Duration = Duration::from_secs(2);
+/// How long a scheduler that does not answer is told that a job is cancelled.
+const PERSISTENCE: Duration = Duration::from_secs(300);
 /// What DataFusion says of nodes that no codec knows.
 const NO_SUCH_NODE: &str = "Unsupported plan node, name: [";
 /// What executors say to nodes that they cannot read.
@@ -204,8 +206,11 @@ impl Job {
             .max_decoding_message_size(most);
         let mut request = Request::new(query);
         insert_version_header(request.metadata_mut());
-        let response = in_time(&cluster.address, scheduler.execute_query(request))
-            .await?
+        let response = in_time(&cluster.address, scheduler.execute_query(request));
+        let response = response
+            .await
+            // It may have taken it.
+            .inspect_err(|_| LOST.store(true, Ordering::Release))?
             .map_err(refused("the scheduler does not take the query"))?;
         let version = version_from_metadata(response.metadata());
         let same = check_compatibility(Some(ballista_core::BALLISTA_VERSION), version);
@@ -325,16 +330,18 @@ impl Ended {
 
 /// Jobs that the scheduler may be at work on for this process.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+/// Whether it may be at work on one that cannot be cancelled.
+static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Waits until the schedulers have given up all queries that nobody waits for any more, but no longer than so: before a process
-/// ends. Says whether they have.
-pub async fn settled(patience: Duration) -> bool {
+/// Whether the schedulers have done or given up all queries that nobody waits for any more.
+pub fn is_settled() -> bool {
+    LIVE.load(Ordering::Acquire) == 0 && !LOST.load(Ordering::Acquire)
+}
+
+/// Waits until they have, but no longer than so: before a process ends.
+pub async fn settled(patience: Duration) {
     let end = Instant::now() + patience;
-    loop {
-        let given_up = LIVE.load(Ordering::Acquire) == 0;
-        if given_up || Instant::now() >= end {
-            return given_up;
-        }
+    while LIVE.load(Ordering::Acquire) > 0 && Instant::now() < end {
         tokio::time::sleep(SOON).await;
     }
 }
@@ -370,6 +377,7 @@ impl Drop for Job {
             };
             runtime.spawn(async move {
                 if let Err(error) = unwanted.cancel().await {
+                    LOST.store(true, Ordering::Release);
                     log::warn!("a query that nobody waits for may go on: {error}");
                 }
             });
@@ -388,20 +396,28 @@ struct Unwanted {
 impl Unwanted {
     /// Tells the scheduler until it has given it up.
     async fn cancel(mut self) -> Result<()> {
-        let (mut known, mut heard) = (Instant::now(), Instant::now());
+        let mut heard = Instant::now();
+        let mut unknown_since = None;
         let mut pause = SOON;
         loop {
-            match self.tell(pause).await {
-                Ok(Some(JobState::Queued(_) | JobState::Running(_))) => {
-                    (known, heard) = (Instant::now(), Instant::now());
-                }
+            let state = self.tell(pause).await;
+            match state {
+                Ok(Some(JobState::Queued(_) | JobState::Running(_))) => unknown_since = None,
                 Ok(Some(JobState::Successful(_) | JobState::Failed(_))) => return Ok(()),
                 // What it has taken a moment ago it does not know yet; one in its place never will.
-                Ok(None) if known.elapsed() > TAKING => return Ok(()),
-                Ok(None) => heard = Instant::now(),
-                Err(error) if heard.elapsed() > PATIENCE => return Err(error),
-                Err(_) => {}
+                Ok(None) => {
+                    let since: &mut Instant = unknown_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > TAKING {
+                        return Ok(());
+                    }
+                }
+                Err(error) if heard.elapsed() > PERSISTENCE => return Err(error),
+                Err(_) => {
+                    pause = (pause * 2).min(PATIENCE);
+                    continue;
+                }
             }
+            heard = Instant::now();
             pause = (pause * 2).min(LATER);
         }
     }

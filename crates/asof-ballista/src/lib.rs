@@ -54,5 +54,5 @@ mod stopping;
 mod stores;
 
 pub use cluster::Cluster;
-pub use job::settled;
+pub use job::{is_settled, settled};
 pub use progress::Progress;

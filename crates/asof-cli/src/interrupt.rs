@@ -1,13 +1,14 @@
 //! Ctrl-C and SIGTERM: they cancel what is running, so that nothing of it is left behind.
 
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use futures::poll;
 use tokio::signal;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::run::Stop;
 use crate::terminal::Terminal;
@@ -36,30 +37,44 @@ impl Signal {
             Self::Terminate => 143,
         }
     }
+}
 
-    /// The next one, or `None` where signals cannot be heard.
-    async fn heard() -> Option<Self> {
+/// Those that come, of which none is lost while another is heard.
+struct Signals {
+    #[cfg(unix)]
+    interrupts: signal::unix::Signal,
+    #[cfg(unix)]
+    terminations: signal::unix::Signal,
+    #[cfg(windows)]
+    interrupts: signal::windows::CtrlC,
+}
+
+impl Signals {
+    /// From now on.
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            interrupts: signal::unix::signal(signal::unix::SignalKind::interrupt())?,
+            #[cfg(unix)]
+            terminations: signal::unix::signal(signal::unix::SignalKind::terminate())?,
+            #[cfg(windows)]
+            interrupts: signal::windows::ctrl_c()?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        #[cfg(unix)]
         tokio::select! {
-            pressed = signal::ctrl_c() => pressed.ok().map(|()| Self::Interrupt),
-            () = terminated() => Some(Self::Terminate),
+            Some(()) = self.interrupts.recv() => Signal::Interrupt,
+            Some(()) = self.terminations.recv() => Signal::Terminate,
+            else => std::future::pending().await,
+        }
+        #[cfg(windows)]
+        match self.interrupts.recv().await {
+            Some(()) => Signal::Interrupt,
+            None => std::future::pending().await,
         }
     }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use signal::unix::{SignalKind, signal};
-    if let Ok(mut signals) = signal(SignalKind::terminate())
-        && signals.recv().await.is_some()
-    {
-        return;
-    }
-    std::future::pending::<()>().await;
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
 }
 
 /// Hears signals, on a thread of its own: a busy query cannot keep them from being heard.
@@ -83,14 +98,20 @@ impl Interrupt {
     pub(crate) fn listen(interactive: bool) -> Self {
         let this = Self::new(interactive);
         let state = Arc::clone(&this.0);
-        let (ready, listening) = mpsc::channel();
-        let terminal = Terminal::now();
+        let (ready, listening) = mpsc::channel::<()>();
+        let terminal = interactive.then(Terminal::now);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             if let Ok(runtime) = runtime {
-                runtime.block_on(state.hear(ready, &terminal));
+                runtime.block_on(async {
+                    // Where signals cannot be heard, they do what the system has them do.
+                    if let Ok(signals) = Signals::listen() {
+                        drop(ready);
+                        state.hear(signals, terminal).await;
+                    }
+                });
             }
         });
         // The line editor puts back the handler that it found: ours must be the older one.
@@ -108,15 +129,21 @@ impl Interrupt {
         }))
     }
 
+    /// An error after a signal that has put an end to everything.
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        match self.0.is_over() {
+            true => Err(Stop::Signal(self.0.signal())),
+            false => Ok(()),
+        }
+    }
+
     /// Runs the work, or says what to do about a signal that is heard meanwhile, or that has put an end to everything.
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
         let state = &self.0;
         let mut heard = pin!(state.heard.notified());
         // Before it is asked whether all is over: a signal is seen there, or told here.
         heard.as_mut().enable();
-        if state.over.load(Ordering::SeqCst) {
-            return Err(Stop::Signal(state.signal()));
-        }
+        self.check()?;
         state.turns.send_modify(|turn| *turn += 1);
         let result = tokio::select! {
             biased;
@@ -129,27 +156,16 @@ impl Interrupt {
 }
 
 impl State {
-    async fn hear(&self, ready: mpsc::Sender<()>, terminal: &Terminal) {
-        let mut next = Box::pin(Signal::heard());
-        // The first poll installs the handlers; it is ready at once only when it cannot.
-        let early = poll!(next.as_mut());
-        drop(ready);
-        if early.is_ready() {
-            return;
-        }
-        while let Some(mut last) = next.as_mut().await {
-            next.set(Signal::heard());
+    async fn hear(&self, mut signals: Signals, terminal: Option<Terminal>) -> ! {
+        loop {
+            let first = signals.next().await;
             let turn = *self.turns.borrow();
             let running = turn % 2 == 1;
-            self.tell(last);
+            self.tell(first);
             let mut turns = self.turns.subscribe();
             let mut ended = pin!(turns.wait_for(|now| *now != turn));
-            let mut stopped = !running;
-            loop {
-                let over = self.over.load(Ordering::SeqCst);
-                if stopped && !over {
-                    break;
-                }
+            let (mut heard, mut since, mut stopped) = (vec![first], Instant::now(), !running);
+            while !stopped || self.is_over() {
                 let patience = match (running, stopped) {
                     (true, false) => PATIENCE,
                     // It waits for a line to be typed, which no signal ends.
@@ -157,18 +173,24 @@ impl State {
                     _ => ENDING,
                 };
                 tokio::select! {
-                    _ = ended.as_mut(), if !stopped => stopped = true,
-                    () = tokio::time::sleep(patience), if over => self.exit(terminal),
-                    again = next.as_mut() => {
-                        next.set(Signal::heard());
-                        match again {
-                            // One of the other kind asks for no more haste.
-                            Some(again) if again != last => {
-                                self.tell(again);
-                                last = again;
+                    _ = ended.as_mut(), if !stopped => (stopped, since) = (true, Instant::now()),
+                    () = tokio::time::sleep_until(since + patience), if self.is_over() => {
+                        if stopped {
+                            tokio::select! {
+                                () = crate::settle() => {}
+                                _ = signals.next() => {}
                             }
-                            _ => self.exit(terminal),
                         }
+                        self.exit(terminal)
+                    }
+                    again = signals.next() => {
+                        // One of the other kind asks for no more haste.
+                        if heard.contains(&again) {
+                            self.exit(terminal);
+                        }
+                        self.tell(again);
+                        heard.push(again);
+                        since = Instant::now();
                     }
                 }
             }
@@ -193,8 +215,16 @@ impl State {
         }
     }
 
-    fn exit(&self, terminal: &Terminal) -> ! {
-        terminal.restore();
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// At once, whatever runs.
+    fn exit(&self, terminal: Option<Terminal>) -> ! {
+        if let Some(terminal) = terminal {
+            terminal.restore();
+        }
+        crate::tell_of_lost_jobs();
         std::process::exit(i32::from(self.signal().exit_code()))
     }
 }

@@ -30,7 +30,7 @@ mod session;
 mod split;
 mod terminal;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 
 use args::Args;
+use interrupt::Signal;
 use run::{Flow, Shell, Stop};
 
 #[global_allocator]
@@ -64,21 +65,40 @@ fn main() -> ExitCode {
     };
     let flow = runtime.block_on(async {
         let flow = dispatch(args).await;
-        publish::settled(GRACE).await;
-        #[cfg(feature = "cluster")]
-        if !asof_ballista::settled(CANCELLED).await {
-            let seconds = CANCELLED.as_secs();
-            eprintln!(
-                "a query that was cancelled may still run on the cluster: its scheduler has not given it up \
-                 within {seconds} s"
-            );
+        tokio::select! {
+            () = settle() => {}
+            _ = tokio::signal::ctrl_c() => {}
         }
+        tell_of_lost_jobs();
         flow
     });
     runtime.shutdown_timeout(GRACE);
     match flow {
         Ok(()) | Err(Stop::Quit) => ExitCode::SUCCESS,
         Err(stop) => stop.into(),
+    }
+}
+
+/// Waits until nothing is left of what was stopped, but not for ever.
+async fn settle() {
+    publish::settled(GRACE).await;
+    #[cfg(feature = "cluster")]
+    asof_ballista::settled(CANCELLED).await;
+}
+
+/// Says what may be left all the same, once.
+fn tell_of_lost_jobs() {
+    #[cfg(feature = "cluster")]
+    if !asof_ballista::is_settled() {
+        use std::io::Write;
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        // With nobody to tell it to, there is nothing more to do.
+        TOLD.call_once(|| {
+            let _ = writeln!(
+                io::stderr(),
+                "a query that was stopped may still run on the cluster: its scheduler has not given it up"
+            );
+        });
     }
 }
 
@@ -96,7 +116,7 @@ async fn dispatch(args: Args) -> Flow {
     for file in &args.file {
         scripts.push((file, run::read_script(Path::new(file))?));
     }
-    let terminal = std::io::stdin().is_terminal();
+    let terminal = io::stdin().is_terminal();
     let interactive = args.is_shell() && terminal;
     let print = args.print_options();
     let session = session::build(&args, Arc::clone(&print.instrumented_registry))
@@ -115,7 +135,7 @@ async fn dispatch(args: Args) -> Flow {
     for rc in startup_files(args.rc.as_deref()) {
         let text = run::read_script(&rc)?;
         match shell.run_script(&text, &rc).await {
-            Err(Stop::Failed) if interactive => {}
+            Err(Stop::Failed | Stop::Signal(Signal::Interrupt)) if interactive => {}
             flow => flow?,
         }
     }

@@ -50,6 +50,7 @@ async fn read_and_run(
     history: Option<&Path>,
 ) -> Flow {
     loop {
+        shell.check()?;
         if let Some(prompt) = editor.helper_mut() {
             prompt.reset_hint();
             prompt.refresh(shell.dialect(), names(shell).await);

@@ -71,6 +71,11 @@ impl Shell {
         }
     }
 
+    /// Nothing more is to run after a signal that has put an end to everything.
+    pub(crate) fn check(&self) -> Flow {
+        self.interrupt.check()
+    }
+
     /// The dialect that SQL is read in.
     pub(crate) fn dialect(&self) -> Dialect {
         let state = self.session.ctx.state_ref();
@@ -139,6 +144,9 @@ impl Shell {
     ) -> Flow {
         let mut script = Script::new(text, first_line);
         while let Some(item) = script.next(self.dialect()) {
+            // Statements that never wait for anything leave no other moment for a signal.
+            tokio::task::yield_now().await;
+            self.check()?;
             match bug::guard(self.run_item(&item)).await {
                 Ok(flow) => flow?,
                 Err(error) => return Err(report(&error, file)),

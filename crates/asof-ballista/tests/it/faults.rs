@@ -129,7 +129,8 @@ fn jobs(cluster: &LocalCluster) -> usize {
 fn is_idle(cluster: &LocalCluster) -> bool {
     let jobs = cluster.rest("/api/jobs");
     let live = |job: &Value| job["status"] == "Queued" || job["status"] == "Running";
-    !jobs.as_array().into_iter().flatten().any(live)
+    let jobs = jobs.as_array().expect("a list of jobs");
+    !jobs.iter().any(live)
 }
 
 /// Ballista says of a job that it is planning that it is cancelled, and begins it all the same.

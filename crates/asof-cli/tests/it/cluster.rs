@@ -6,7 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use nix::pty::openpty;
 
 use crate::Place;
 use crate::process::signal;
@@ -27,25 +31,29 @@ impl Drop for Process {
     }
 }
 
+/// One that is given out once, below those that systems give to connections.
+fn free_port() -> u16 {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        // Test processes that run at a time begin at different ones.
+        let place = std::process::id() % 100;
+        AtomicU16::new(30_000 + 25 * u16::try_from(place).expect("a small number"))
+    });
+    let mut ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Relaxed)).take(1000);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(free).expect("a free port")
+}
+
 /// A scheduler and an executor, whose logs are in a place.
 struct Cluster {
     url: String,
-    _processes: [Process; 2],
+    scheduler: Process,
+    _executor: Process,
 }
 
 impl Cluster {
     /// With these variables of the executor.
     fn start(place: &Place, env: &[(&str, &str)]) -> Self {
-        let free: Vec<_> = (0..4)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
-            .collect();
-        let ports = free
-            .iter()
-            .map(|free| free.local_addr().expect("an address").port());
-        let [scheduler, flight, grpc, health] = *ports.collect::<Vec<_>>() else {
-            unreachable!("four ports")
-        };
-        drop(free);
+        let [scheduler, flight, grpc, health] = [(); 4].map(|()| free_port());
         let start = |name: &str, env: &[(&str, &str)], args: &[String]| {
             // Beside the shell, where cargo has put all that it builds for tests.
             let program = Path::new(env!("CARGO_BIN_EXE_asof")).with_file_name(name);
@@ -74,7 +82,8 @@ impl Cluster {
         let second = start("asof-executor", env, &args);
         let cluster = Self {
             url: format!("df://127.0.0.1:{scheduler}"),
-            _processes: [first, second],
+            scheduler: first,
+            _executor: second,
         };
         let since = Instant::now();
         while place
@@ -158,6 +167,71 @@ fn a_signal_while_the_scheduler_plans_cancels_the_query() {
         assert_eq!(shell.wait().expect("an end").code(), Some(130));
         let log = place.read("asof-scheduler");
         assert_eq!(given_up(&log).len(), number, "{log}");
+    }
+}
+
+/// A scheduler that does nothing while a query is cancelled.
+#[test]
+fn a_shell_says_that_a_query_may_still_run() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, &[]);
+    let many = "CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 100000);";
+    let long = "SELECT count(*) FROM t a JOIN t b ON a.x < b.x + 1;";
+    let submitted = || {
+        place
+            .read("asof-scheduler")
+            .matches("Job submitted")
+            .count()
+    };
+    let wait_for = |what: &dyn Fn() -> bool| {
+        let since = Instant::now();
+        while !what() {
+            assert!(since.elapsed() < PATIENCE, "it does not come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    // A script that is told twice, and a prompt that has gone on.
+    for (interactive, code) in [(false, 130), (true, 143)] {
+        let before = submitted();
+        let ends = openpty(None, None).expect("a terminal");
+        let mut keyboard = File::from(ends.master);
+        let mut screen = keyboard.try_clone().expect("the same terminal");
+        let mut said = File::create(place.path("said")).expect("a file");
+        // Until nobody has the other end.
+        std::thread::spawn(move || std::io::copy(&mut screen, &mut said));
+        let mut command = place.command(["--cluster", &cluster.url, "-q"]);
+        match interactive {
+            true => {
+                let input = ends.slave.try_clone().expect("the same terminal");
+                command.env("TERM", "xterm").stdin(Stdio::from(input));
+                command.stdout(Stdio::from(ends.slave))
+            }
+            false => command.args(["-c", many, "-c", long]),
+        };
+        let shell = command.spawn().expect("the shell starts");
+        // It holds the other end of the terminal.
+        drop(command);
+        if interactive {
+            write!(keyboard, "{many} {long}\r").expect("what is typed");
+        }
+        wait_for(&|| submitted() > before);
+        signal(&cluster.scheduler.0, "-STOP");
+        signal(&shell, "-INT");
+        match interactive {
+            true => {
+                wait_for(&|| place.read("said").contains("Cancelled."));
+                signal(&shell, "-TERM");
+            }
+            false => {
+                std::thread::sleep(Duration::from_millis(500));
+                signal(&shell, "-INT");
+            }
+        }
+        let outcome = shell.wait_with_output().expect("an end");
+        signal(&cluster.scheduler.0, "-CONT");
+        assert_eq!(outcome.status.code(), Some(code), "{outcome:?}");
+        let error = String::from_utf8_lossy(&outcome.stderr);
+        assert!(error.contains("may still run on the cluster"), "{error}");
     }
 }
 

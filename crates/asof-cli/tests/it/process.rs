@@ -53,6 +53,26 @@ fn a_signal_ends_a_script() {
     }
 }
 
+/// Statements that never wait for anything leave it no moment but that between them.
+#[test]
+fn a_signal_ends_a_script_of_short_statements() {
+    let place = Place::new();
+    let many = "SET datafusion.execution.batch_size = 100;\n".repeat(3000);
+    let script = format!("SELECT 'started' AS a;\n{many}COPY (SELECT 1) TO 'end.csv';\n");
+    std::fs::write(place.path("script.sql"), script).unwrap();
+    let mut child = place
+        .command(["-q", "--format", "csv", "-f", "script.sql"])
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        output.read_line(&mut String::new()).unwrap();
+    }
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(place.files(), ["script.sql"]);
+}
+
 #[test]
 fn a_signal_ends_the_wait_for_input() {
     for (name, code) in [("-INT", 130), ("-TERM", 143)] {

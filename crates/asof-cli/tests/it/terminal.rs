@@ -1,7 +1,7 @@
 //! What a terminal shows of a query while it runs.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -94,22 +94,45 @@ fn a_quick_query_leaves_a_terminal_alone() {
     assert_eq!(terminal.end(), "");
 }
 
-#[test]
-fn a_terminal_is_left_as_it_was() {
-    let place = Place::new();
+/// An interactive shell, and the other end of its terminal.
+fn interactive(place: &Place) -> (Child, File) {
     let ends = openpty(None, None).expect("a terminal");
-    let was = tcgetattr(&ends.master).expect("its state");
     let input = ends.slave.try_clone().expect("the same terminal");
     let mut command = place.command(["-q"]);
     command.stdin(Stdio::from(input)).env("TERM", "xterm");
     command.stdout(Stdio::from(ends.slave));
-    let mut shell = command.spawn().expect("the shell starts");
+    let was = tcgetattr(&ends.master).expect("its state");
+    let shell = command.spawn().expect("the shell starts");
     let since = Instant::now();
     while tcgetattr(&ends.master).expect("its state") == was {
         assert!(since.elapsed() < PATIENCE, "no line is edited");
         std::thread::sleep(Duration::from_millis(20));
     }
+    (shell, File::from(ends.master))
+}
+
+#[test]
+fn a_terminal_is_left_as_it_was() {
+    let place = Place::new();
+    let was = openpty(None, None).expect("a terminal");
+    let was = tcgetattr(&was.master).expect("its state");
+    let (mut shell, terminal) = interactive(&place);
     signal(&shell, "-TERM");
     assert_eq!(shell.wait().expect("an end").code(), Some(143));
-    assert_eq!(tcgetattr(&ends.master).expect("its state"), was);
+    assert_eq!(tcgetattr(&terminal).expect("its state"), was);
+}
+
+#[test]
+fn of_two_signals_at_once_none_is_lost() {
+    let place = Place::new();
+    for _ in 0..4 {
+        let (mut shell, mut terminal) = interactive(&place);
+        let long = "SELECT count(*) FROM generate_series(1, 100000000000);";
+        write!(terminal, "{long}\r").expect("what is typed");
+        std::thread::sleep(Duration::from_millis(500));
+        for name in ["-STOP", "-INT", "-TERM", "-CONT"] {
+            signal(&shell, name);
+        }
+        assert_eq!(shell.wait().expect("an end").code(), Some(143));
+    }
 }
