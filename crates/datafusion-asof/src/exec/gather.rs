@@ -18,6 +18,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{HashMap, Result, exec_datafusion_err};
 
 use super::by_batch::ByBatch;
+use super::side_by_side::{LaidRows, SideBySide};
 use crate::kernel::rows::RowId;
 
 /// Right rows that matches can be fetched from.
@@ -29,8 +30,9 @@ pub(super) trait RightRows {
 /// Batches that all are known before the first match.
 pub(super) struct KeptBatches {
     batches: Vec<RecordBatch>,
-    /// By kept column; `None` where values differ in width.
+    /// By kept column; `None` where values differ in width, and of those side by side.
     fixed: Vec<Option<Box<dyn Gather>>>,
+    side_by_side: Option<LaidRows>,
     nulls: Vec<ArrayRef>,
 }
 
@@ -42,6 +44,30 @@ impl KeptBatches {
         let fixed = fixed.map(|(column, null)| fixed_width(&all, column, null));
         Self {
             fixed: fixed.collect(),
+            side_by_side: None,
+            nulls: nulls.to_vec(),
+            batches,
+        }
+    }
+
+    /// Of some the values may lie `side_by_side`.
+    pub(super) fn of_laid(
+        batches: Vec<RecordBatch>,
+        nulls: &[ArrayRef],
+        side_by_side: Option<&SideBySide>,
+    ) -> Self {
+        let is_laid = |batch: &RecordBatch| side_by_side.is_some_and(|of| of.has_laid(batch));
+        let Some(side_by_side) = side_by_side.filter(|_| batches.iter().any(is_laid)) else {
+            return Self::new(batches, nulls);
+        };
+        let all: Vec<&RecordBatch> = batches.iter().collect();
+        let fixed = nulls.iter().enumerate().map(|(column, null)| {
+            let alone = side_by_side.place(column).is_none();
+            alone.then(|| fixed_width(&all, column, null)).flatten()
+        });
+        Self {
+            fixed: fixed.collect(),
+            side_by_side: Some(side_by_side.rows(&batches)),
             nulls: nulls.to_vec(),
             batches,
         }
@@ -80,11 +106,15 @@ impl KeptBatches {
 
 impl RightRows for KeptBatches {
     fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
-        let others = columns.iter().copied();
+        let place = |column: usize| self.side_by_side.as_ref()?.place(column);
+        let laid: Vec<usize> = columns.iter().filter_map(|c| place(*c)).collect();
+        let others = columns.iter().copied().filter(|c| place(*c).is_none());
         let others: Vec<usize> = others.filter(|c| self.fixed[*c].is_none()).collect();
         let batch = |number: u32| self.batches.get(number as usize);
-        let fixed = columns.len() - others.len();
+        let fixed = columns.len() - others.len() - laid.len();
         let mut others = gather(&self.nulls, &others, rows, batch)?.into_iter();
+        let laid = self.side_by_side.as_ref().map(|of| of.gather(&laid, rows));
+        let mut laid = laid.transpose()?.unwrap_or_default().into_iter();
         // There is something to do for each batch.
         let pays = ByBatch::pays_for(fixed) && rows.len() >= self.batches.len();
         let by_batch = pays.then(|| ByBatch::new(rows, self.batches.len()));
@@ -93,9 +123,11 @@ impl RightRows for KeptBatches {
                 Some(rows) => fixed.gather_by_batch(rows),
                 None => fixed.gather(rows),
             },
-            None => others
-                .next()
-                .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
+            None => match place(*column) {
+                Some(_) => laid.next(),
+                None => others.next(),
+            }
+            .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
         });
         gathered.collect()
     }

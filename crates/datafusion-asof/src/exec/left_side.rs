@@ -300,9 +300,10 @@ impl RightInput {
         counts.refused += left.hopeless.refused;
         let held = left.reservation.size() + self.reservation.size();
         metrics.peak_mem_used.set_max(held);
-        let nulls = &self.matching.columns.kept_nulls;
+        let columns = &self.matching.columns;
+        let laid = columns.side_by_side.as_ref();
         let kept_rows: usize = kept.iter().map(RecordBatch::num_rows).sum();
-        let mut kept = KeptBatches::new(kept, nulls);
+        let mut kept = KeptBatches::of_laid(kept, &columns.kept_nulls, laid);
         let fewer = kept_rows > counts.matched + counts.matched / 4;
         if let Some(row) = Packing::row_bytes(&self.matching)
             && self.waits
@@ -314,7 +315,7 @@ impl RightInput {
                 kept: Arc::new(kept),
             };
             let (packed, names) = packing.run(choices).await?;
-            kept = KeptBatches::new(packed, nulls);
+            kept = KeptBatches::new(packed, &columns.kept_nulls);
             choices = names;
         }
         let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();

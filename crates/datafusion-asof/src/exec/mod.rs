@@ -14,7 +14,7 @@
 //! sorts. [`indexed`], [`left_side`] and [`sort_merge`] are thin drivers: they read batches,
 //! evaluate keys and times ([`matching`]) and further predicates ([`residual`]), let `kernel/`
 //! match row ids, and have [`output`] fetch payload ([`gather`]), of the [`columns`] that
-//! someone reads. [`build_side`] reads and indexes the right side, with its jobs shared out to
+//! someone reads, laid [`side_by_side`] where they are fetched in no order. [`build_side`] reads and indexes the right side, with its jobs shared out to
 //! tasks ([`parallel`]), once for all partitions ([`shared_build`]). What the side read first
 //! tells of the other goes down as a [`dynamic_filter`], where [`filter_names`] lets it.
 //! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
@@ -49,6 +49,7 @@ mod reading;
 mod residual;
 mod row_place;
 mod shared_build;
+mod side_by_side;
 mod sort_merge;
 mod strategy;
 mod table_in_order;

@@ -4,13 +4,13 @@
 //!
 //! The tasks that read the right put its rows here, those that have a key of the left. When they are twice
 //! as many as the left rows, one of the tasks has them merged (`kernel/index/meeting.rs`), on all cores,
-//! while the others wait. Of the rows those stay that are then the best of a left row ([`thinning`](super::thinning)).
-//! Whenever rows of earlier ones that are so no longer become too many, they go too.
+//! while the others wait. They stay where they are until those that are the best of no left row are too many:
+//! then these go ([`thinning`](super::thinning)).
 //!
 //! # Memory
 //!
-//! So there are never more than some right rows for each left row, however many there are in all.
-//! They are taken from the memory pool with what merging takes, before they are held. Where
+//! So there are never more than some right rows for each left row, however many there are in all. Their values
+//! lie [`side_by_side`](crate::exec::side_by_side), since they are fetched in no order. They are taken from the memory pool with what merging takes, before they are held. Where
 //! the pool has no room for more, or they take a quarter of it, those that were gathered are merged before.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,8 +43,10 @@ const LEAST_FULL: usize = 1 << 18;
 const MOST_FULL: usize = 1 << 31;
 /// Of a memory pool with a limit this part may be taken by rows that wait to be merged.
 const POOL_PART: usize = 4;
-/// Rows of all batches for each that is the best of something, above which all batches are looked through.
+/// Rows of all batches for each that is the best of something, above which those in vain go.
 const IN_VAIN: usize = 3;
+/// Rows for each left row of which the values are laid side by side: of later ones too few are chosen.
+const LAID_OF_LEFT_ROW: usize = 6;
 /// Bytes that merging takes for each row, beside what it was gathered with.
 const MERGE_ROW: usize = 24;
 
@@ -62,6 +64,8 @@ pub(super) struct Gathering {
     /// Of all tasks.
     rows: AtomicUsize,
     bytes: AtomicUsize,
+    /// Rows that have been merged.
+    merged: AtomicUsize,
     /// What it is merged at.
     full: Full,
     /// Tasks put rows in while they read this, and merge them while they write it.
@@ -126,6 +130,7 @@ impl Gathering {
             waiting: (0..tasks).map(|_| Mutex::default()).collect(),
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            merged: AtomicUsize::new(0),
             kept: RwLock::default(),
         })
     }
@@ -141,6 +146,12 @@ impl Gathering {
                 kept: self.copied(&rows.kept, &known)?,
                 offered: rows.offered.only(&known)?,
             };
+        }
+        let lays = self.merged.load(Ordering::Relaxed) < LAID_OF_LEFT_ROW * self.index.rows();
+        if let Some(side_by_side) = &self.matching.columns.side_by_side
+            && lays
+        {
+            rows.kept = side_by_side.lay(rows.kept)?;
         }
         // Not as soon as they are enough: these may have been the last.
         if self.is_full() {
@@ -220,6 +231,7 @@ impl Gathering {
             return Ok(());
         }
         self.gathered.add(rows);
+        self.merged.fetch_add(rows, Ordering::Relaxed);
         self.rows.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         let waiting = (0..self.tasks).map(|task| std::mem::take(&mut *self.waiting(task)));
@@ -230,16 +242,12 @@ impl Gathering {
         kept.batches
             .extend(self.meet(arrivals, batches, first).await?);
         kept.rows += rows;
-        if when != When::Ended {
-            self.let_go(&mut kept, first).await?;
-        }
-        let mut memory = RecordBatchMemoryCounter::new();
-        for batch in &kept.batches {
-            memory.count_batch(batch);
-        }
-        let held = memory.memory_usage() + Bins::size(&self.index);
-        let most = self.reservation.size().max(held);
+        let most = self.reservation.size();
         self.metrics.peak_mem_used.set_max(most);
+        if when != When::Ended && (when == When::Now || self.holds_too_many(&kept, rows).await?) {
+            self.let_go(&mut kept).await?;
+        }
+        let held = kept.memory() + Bins::size(&self.index);
         self.reservation.try_resize(held)
     }
 
@@ -270,35 +278,47 @@ impl Gathering {
         Ok(batches)
     }
 
-    /// Lets rows go that are not the best of anything: those of new batches, from the `first` on, or of all.
-    async fn let_go(&self, kept: &mut Kept, first: usize) -> Result<()> {
-        let pieces: Vec<usize> = self.bins.pieces().collect();
+    /// Whether rows that are not the best of anything should go, after so many new ones.
+    async fn holds_too_many(&self, kept: &Kept, new: usize) -> Result<bool> {
+        if kept.memory() >= self.full.bytes {
+            return Ok(true);
+        }
         let bins = Arc::clone(&self.bins);
-        let best = in_parallel(self.tasks, pieces.clone(), move |piece| bins.count(piece));
+        let pieces = self.bins.pieces().collect();
+        let best = in_parallel(self.tasks, pieces, move |piece| bins.count(piece));
         let best: usize = best.await?.iter().sum();
-        let new: usize = kept.batches[first..]
-            .iter()
-            .map(RecordBatch::num_rows)
-            .sum();
-        // As many may stay of the new ones.
-        let too_many = kept.rows > IN_VAIN * best + new;
-        let first = if too_many { 0 } else { first };
-        let batches = kept.batches.split_off(first);
-        let marks = Arc::new(Marks::new(&batches, first as u32));
+        // As many of the new ones may stay.
+        Ok(kept.rows > IN_VAIN * best + new)
+    }
+
+    /// Lets rows go that are not the best of anything.
+    async fn let_go(&self, kept: &mut Kept) -> Result<()> {
+        let pieces: Vec<usize> = self.bins.pieces().collect();
+        let batches = std::mem::take(&mut kept.batches);
+        let marks = Arc::new(Marks::new(&batches));
         let (bins, of) = (Arc::clone(&self.bins), Arc::clone(&marks));
-        let mark = move |piece| bins.each_from(piece, first as u32, |row| of.mark(*row));
+        let mark = move |piece| bins.each(piece, |row| of.mark(*row));
         in_parallel(self.tasks, pieces.clone(), mark).await?;
         let Some(marks) = Arc::into_inner(marks) else {
             return exec_err!("a task of an ASOF JOIN did not end");
         };
         let with = (self.tasks, &self.reservation);
         let mut thinned = marks.thin(batches, with).await?;
-        kept.batches.append(&mut thinned.batches);
+        kept.batches = std::mem::take(&mut thinned.batches);
         kept.rows = kept.batches.iter().map(RecordBatch::num_rows).sum();
         let bins = Arc::clone(&self.bins);
-        let rename =
-            move |piece| bins.each_from(piece, first as u32, |row| *row = thinned.name(*row));
+        let rename = move |piece| bins.each(piece, |row| *row = thinned.name(*row));
         in_parallel(self.tasks, pieces, rename).await?;
         Ok(())
+    }
+}
+
+impl Kept {
+    fn memory(&self) -> usize {
+        let mut memory = RecordBatchMemoryCounter::new();
+        for batch in &self.batches {
+            memory.count_batch(batch);
+        }
+        memory.memory_usage()
     }
 }

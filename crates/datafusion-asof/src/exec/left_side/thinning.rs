@@ -33,8 +33,6 @@ const WORD: usize = u64::BITS as usize;
 
 /// Which rows of some batches are needed, while they are marked.
 pub(super) struct Marks {
-    /// The number of the first batch.
-    first: u32,
     /// By batch.
     words: Vec<Vec<AtomicU64>>,
 }
@@ -42,7 +40,6 @@ pub(super) struct Marks {
 /// Batches that take the place of others.
 pub(super) struct Thinned {
     pub batches: Vec<RecordBatch>,
-    first: u32,
     /// By batch that was.
     of: Vec<Names>,
 }
@@ -64,19 +61,18 @@ enum Names {
 }
 
 impl Marks {
-    pub(super) fn new(batches: &[RecordBatch], first: u32) -> Self {
+    pub(super) fn new(batches: &[RecordBatch]) -> Self {
         let words = |batch: &RecordBatch| {
             let words = batch.num_rows().div_ceil(WORD);
             (0..words).map(|_| AtomicU64::new(0)).collect()
         };
         Self {
-            first,
             words: batches.iter().map(words).collect(),
         }
     }
 
     pub(super) fn mark(&self, row: RowId) {
-        let words = &self.words[(row.batch - self.first) as usize];
+        let words = &self.words[row.batch as usize];
         let bit = 1 << (row.row as usize % WORD);
         words[row.row as usize / WORD].fetch_or(bit, Ordering::Relaxed);
     }
@@ -87,10 +83,9 @@ impl Marks {
         batches: Vec<RecordBatch>,
         (tasks, reservation): (usize, &MemoryReservation),
     ) -> Result<Thinned> {
-        let Self { first, words } = self;
         let (mut kept, mut of, mut groups) = (vec![], vec![], Groups::default());
         let mut bytes = 0;
-        for (batch, words) in batches.into_iter().zip(words) {
+        for (batch, words) in batches.into_iter().zip(self.words) {
             let words: Vec<u64> = words.into_iter().map(AtomicU64::into_inner).collect();
             let mut before = Vec::with_capacity(words.len());
             let mut marked = 0;
@@ -103,7 +98,7 @@ impl Marks {
                 continue;
             }
             if 2 * marked as usize > batch.num_rows() {
-                of.push(Names::Same(first + kept.len() as u32));
+                of.push(Names::Same(kept.len() as u32));
                 kept.push(batch);
                 continue;
             }
@@ -119,7 +114,7 @@ impl Marks {
             });
         }
         reservation.try_grow(bytes)?;
-        let copied_first = first + kept.len() as u32;
+        let copied_first = kept.len() as u32;
         for names in &mut of {
             if let Names::Ranks { batch, .. } = names {
                 *batch += copied_first;
@@ -129,11 +124,7 @@ impl Marks {
         for copied in copies {
             kept.push(copied?);
         }
-        Ok(Thinned {
-            batches: kept,
-            first,
-            of,
-        })
+        Ok(Thinned { batches: kept, of })
     }
 }
 
@@ -141,7 +132,7 @@ impl Thinned {
     /// What a marked row is called now.
     #[inline]
     pub(super) fn name(&self, row: RowId) -> RowId {
-        match &self.of[(row.batch - self.first) as usize] {
+        match &self.of[row.batch as usize] {
             Names::None => RowId::NONE,
             Names::Same(batch) => RowId {
                 batch: *batch,
@@ -185,7 +176,9 @@ impl Groups {
         words: &[u64],
         (marked, bytes): (u32, usize),
     ) -> (u32, u32) {
-        let is_full = |group: &Group| group.rows >= PIECE || group.bytes + bytes > GROUP_BYTES;
+        let is_full = |group: &Group| {
+            group.rows >= PIECE || group.bytes + bytes > GROUP_BYTES || !group.takes(batch)
+        };
         if self.of.last().is_none_or(is_full) {
             self.of.push(Group::default());
         }
@@ -202,6 +195,12 @@ impl Groups {
 }
 
 impl Group {
+    /// Whether a batch is laid out like those that are here.
+    fn takes(&self, batch: &RecordBatch) -> bool {
+        let mut others = self.batches.iter();
+        others.all(|(other, _)| other.schema_ref() == batch.schema_ref())
+    }
+
     fn copied(self) -> Result<RecordBatch> {
         let picked = self.batches.iter();
         let picked = picked.map(|(batch, rows)| Ok(filter_record_batch(batch, rows)?));

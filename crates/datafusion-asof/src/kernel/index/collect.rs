@@ -258,6 +258,7 @@ impl IndexPart {
         let times = self.spec.domain.times(self.spec.side, batch.time)?;
         self.hopeless.add(&keys);
         self.hopeless.null_time += refuse_untimed(&mut keys, &times);
+        let keys = RowKeys::new(keys);
         self.rows.count(&keys, &times, self.ordinals.len());
         let bounds = self.spec.bounds.iter().zip(batch.bounds);
         let bounds = bounds.map(|(bound, column)| bound.values(column));
@@ -266,7 +267,7 @@ impl IndexPart {
         let validity = batch.own_values.iter();
         let validity = validity.map(|column| column.logical_nulls().filter(has_nulls));
         let collected = Collected {
-            keys: RowKeys::new(keys),
+            keys,
             times,
             places: batch.places.clone(),
             ties: ties.transpose()?,
@@ -339,9 +340,10 @@ impl Offered {
 impl Arrivals {
     /// Adds rows of the other side, to whose index of so many keys their ordinals belong.
     pub(crate) fn take(&mut self, offered: Offered, keys: usize) {
-        self.count(&offered.keys, &offered.times, keys);
+        let of_rows = RowKeys::new(offered.keys);
+        self.count(&of_rows, &offered.times, keys);
         self.push(Collected {
-            keys: RowKeys::new(offered.keys),
+            keys: of_rows,
             times: offered.times,
             places: offered.places,
             ties: None,
@@ -362,14 +364,22 @@ impl Arrivals {
     }
 
     /// Counts rows of a side with so many keys.
-    fn count(&mut self, ordinals: &[u32], times: &Times, keys: usize) {
+    fn count(&mut self, of_rows: &RowKeys, times: &Times, keys: usize) {
         self.counts.resize(keys, 0);
-        for key in ordinals.iter().filter(|key| is_known(**key)) {
-            self.counts[*key as usize] += 1;
+        match of_rows {
+            RowKeys::Same { key, rows } if is_known(*key) => {
+                self.counts[*key as usize] += *rows as u32;
+            }
+            RowKeys::Same { .. } => {}
+            RowKeys::Each(of_rows) => {
+                for key in of_rows.iter().filter(|key| is_known(**key)) {
+                    self.counts[*key as usize] += 1;
+                }
+            }
         }
         self.span = match &times.values {
-            TimeValues::I64(places) => widened(self.span, ordinals, places),
-            TimeValues::I128(places) => widened(self.span, ordinals, places),
+            TimeValues::I64(places) => widened(self.span, of_rows, places),
+            TimeValues::I128(places) => widened(self.span, of_rows, places),
             TimeValues::Rows(_) => None,
         };
     }
@@ -401,14 +411,17 @@ fn has_nulls(valid: &NullBuffer) -> bool {
 
 fn widened<T: Copy + Ord + Into<i128>>(
     span: Option<(i128, i128)>,
-    keys: &[u32],
+    keys: &RowKeys,
     times: &[T],
 ) -> Option<(i128, i128)> {
     // Rows that cannot match have times of any kind; without such rows the loop is plain.
     let known = |(key, time): (&u32, &T)| is_known(*key).then_some(*time);
-    let ends = match keys.iter().all(|key| is_known(*key)) {
-        true => ends(times.iter().copied()),
-        false => ends(keys.iter().zip(times).filter_map(known)),
+    let ends = match keys {
+        RowKeys::Same { key, .. } if !is_known(*key) => None,
+        RowKeys::Each(keys) if !keys.iter().all(|key| is_known(*key)) => {
+            ends(keys.iter().zip(times).filter_map(known))
+        }
+        _ => ends(times.iter().copied()),
     };
     match (
         span,

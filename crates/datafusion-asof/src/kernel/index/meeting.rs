@@ -102,12 +102,11 @@ impl Bins {
         bins.iter().filter(|best| best.row.is_some()).count()
     }
 
-    /// Visits the best rows of a piece that are of the batch `first` or later ones.
-    pub(crate) fn each_from(&self, piece: usize, first: u32, mut visit: impl FnMut(&mut RowId)) {
+    /// Visits the best rows of a piece.
+    pub(crate) fn each(&self, piece: usize, visit: impl FnMut(&mut RowId)) {
         let mut bins = self.lock(piece);
         let rows = bins.iter_mut().map(|best| &mut best.row);
-        rows.filter(|row| row.is_some() && row.batch >= first)
-            .for_each(&mut visit);
+        rows.filter(|row| row.is_some()).for_each(visit);
     }
 
     /// What has been gathered.

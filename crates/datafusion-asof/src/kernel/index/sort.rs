@@ -7,7 +7,9 @@
 //! lowest first, each pass keeping the order of the one before (the radix sort of punched cards;
 //! Knuth, "The Art of Computer Programming" 3, 5.2.5). In a list that is in cache a pass costs less
 //! than two nanoseconds a row, whatever the distribution, and positions need no pass: they ascend.
-//! Times too wide for that are sorted beside their positions.
+//! Only so many upper digits are sorted by as nearly tell all rows apart where times are spread evenly;
+//! the few rows, or many, that agree in them are sorted by comparisons. Times too wide for all that are sorted
+//! beside their positions.
 
 use super::line::IndexTime;
 
@@ -15,6 +17,8 @@ use super::line::IndexTime;
 const MANY: usize = 2048;
 /// A digit's counts, and the lines that are written to at a time, stay in the first cache.
 const MOST_DIGIT_BITS: u32 = 11;
+/// Bits by which rows are sorted beyond those that would number them: one in 32 agrees with another.
+const SPARE_BITS: u32 = 5;
 
 /// Sorts by time; equal times keep their order.
 pub(super) fn sort_by_time<T: IndexTime>(times: &mut [T], rows: &mut [u32]) {
@@ -54,12 +58,14 @@ pub(super) fn sort_by_upper_bits(numbers: &mut Vec<u64>, low: u32, high: u32) {
 }
 
 fn sort_by_digits(numbers: &mut Vec<u64>, low: u32, high: u32) {
-    let bits = high - low;
-    let passes = bits.div_ceil(MOST_DIGIT_BITS).max(1);
-    let digit_bits = bits.div_ceil(passes);
+    let bits = (high - low).max(1);
+    let enough = numbers.len().ilog2() + SPARE_BITS;
+    let passes = bits.min(enough).div_ceil(MOST_DIGIT_BITS);
+    let digit_bits = bits.div_ceil(passes).min(MOST_DIGIT_BITS);
+    let from = low + bits.saturating_sub(passes * digit_bits);
     let mut sorted = vec![0; numbers.len()];
     for pass in 0..passes {
-        let shift = low + pass * digit_bits;
+        let shift = from + pass * digit_bits;
         let digit = |number: u64| (number >> shift) as usize & ((1 << digit_bits) - 1);
         let mut next = [0u32; 1 << MOST_DIGIT_BITS];
         for number in numbers.iter() {
@@ -75,6 +81,11 @@ fn sort_by_digits(numbers: &mut Vec<u64>, low: u32, high: u32) {
             *slot += 1;
         }
         std::mem::swap(numbers, &mut sorted);
+    }
+    if from > low {
+        let alike = numbers.chunk_by_mut(|a, b| a >> from == b >> from);
+        let several = alike.filter(|alike| alike.len() > 1);
+        several.for_each(<[u64]>::sort_unstable);
     }
 }
 
@@ -101,6 +112,12 @@ mod tests {
                 sorts(&times);
                 sorts(&times.iter().map(|t| i128::from(*t)).collect::<Vec<_>>());
             }
+            // But for one, no upper digit tells them apart.
+            let near = (0..len).map(|row| match row {
+                0 => 1 << 50,
+                _ => (random() % 3000).cast_signed(),
+            });
+            sorts(&near.collect::<Vec<_>>());
             let wide = (0..len).map(|row| if row % 3 == 0 { i64::MIN } else { i64::MAX });
             sorts(&wide.collect::<Vec<_>>());
         }

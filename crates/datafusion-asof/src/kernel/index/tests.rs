@@ -273,21 +273,22 @@ fn gathered(
             .try_for_each(|shard| meeting.meet(shard))
             .expect("numbers");
         drop(meeting);
-        // The best rows alone stay, of these batches or, now and then, of all.
-        let first = if before.is_multiple_of(3) { 0 } else { before };
+        // All rows stay or, now and then, the best alone.
+        if !before.is_multiple_of(3) {
+            continue;
+        }
         let mut copied = vec![];
         for piece in bins.pieces() {
-            let (number, mut rows) = (first + copied.len() as u32, vec![]);
-            bins.each_from(piece, first, |id| {
+            let (number, mut rows) = (copied.len() as u32, vec![]);
+            bins.each(piece, |id| {
                 rows.push(batches[id.batch as usize][id.row as usize]);
                 id.batch = number;
                 id.row = rows.len() as u32 - 1;
             });
-            assert!(bins.count(piece) >= rows.len());
+            assert_eq!(bins.count(piece), rows.len());
             copied.push(rows);
         }
-        batches.truncate(first as usize);
-        batches.extend(copied);
+        batches = copied;
     }
     let bins = Arc::into_inner(bins).expect("no meeting");
     (bins.finish(), batches)
