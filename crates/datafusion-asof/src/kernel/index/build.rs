@@ -37,6 +37,7 @@ use bytes::BytesMut;
 use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
+use super::cells::Cells;
 use super::collect::RowKeys;
 use super::finish::Finishing;
 use super::line::IndexTime;
@@ -73,7 +74,8 @@ impl<T: IndexTime> LinePlan<T> {
     /// Bytes of the lists, which stay, for the memory pool.
     pub(crate) fn lists_size(&self) -> usize {
         let row = size_of::<T>() + size_of::<T>() / 15 + size_of::<u32>();
-        self.rows() * row + self.layout.numbers.size()
+        let cells = Cells::<T>::size_of(self.rows(), self.layout.offsets.len());
+        self.rows() * row + cells + self.layout.numbers.size()
     }
 
     /// Bytes needed until the lists are made, by so many tasks at a time.

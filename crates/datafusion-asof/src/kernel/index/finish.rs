@@ -3,6 +3,7 @@
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::common::Result;
 
+use super::cells::Cells;
 use super::line::IndexTime;
 use super::plan::Layout;
 use super::{Postings, SideIndex};
@@ -65,8 +66,8 @@ impl<T: IndexTime> Finishing<T> {
     /// The index, once all pieces are done.
     pub(crate) fn finish(self) -> SideIndex {
         let classes = self.classes.into_iter().map(|class| Postings {
+            times: T::line(class.times.into(), &class.offsets),
             offsets: class.offsets,
-            times: T::line(class.times.into()),
             rows: class.rows.into(),
             zones: class.zones,
         });
@@ -80,8 +81,8 @@ impl<T: IndexTime> Finishing<T> {
             ranks: layout.ranks,
             class_of_value: self.class_of_value,
             all: Postings {
+                times: T::line(self.times, &layout.offsets),
                 offsets: layout.offsets,
-                times: T::line(self.times),
                 rows: self.rows,
                 zones: self.zones,
             },
@@ -172,8 +173,10 @@ impl<T: IndexTime> Pieces for Finishing<T> {
         let class = self.classes.iter().find(|class| !class.ended);
         class.filter(|class| class.done == 0).map_or(0, |class| {
             let row = size_of::<T>() + size_of::<T>() / 15 + size_of::<u32>();
+            let offsets = self.layout.offsets.len();
             class.most * row
-                + self.layout.offsets.len() * size_of::<usize>()
+                + offsets * size_of::<usize>()
+                + Cells::<T>::size_of(class.most, offsets)
                 + Zones::size_of(bounds, class.most)
         })
     }

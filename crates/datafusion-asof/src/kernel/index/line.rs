@@ -46,7 +46,8 @@ pub(crate) trait IndexTime: ArrowNativeType + Ord + Into<i128> {
     /// Undoes [`Self::packed`].
     fn unpack(packed: &Packed<Self>, number: u64) -> (Self, usize);
 
-    fn line(times: ScalarBuffer<Self>) -> LineTimes;
+    /// Times of lists that begin at the offsets.
+    fn line(times: ScalarBuffer<Self>, offsets: &[usize]) -> LineTimes;
 }
 
 /// Times and positions as numbers.
@@ -113,8 +114,8 @@ impl IndexTime for i64 {
         (packed.least.wrapping_add(above), position as usize)
     }
 
-    fn line(times: ScalarBuffer<Self>) -> LineTimes {
-        LineTimes::I64(Timeline::new(times))
+    fn line(times: ScalarBuffer<Self>, offsets: &[usize]) -> LineTimes {
+        LineTimes::I64(Timeline::new(times, offsets))
     }
 }
 
@@ -150,7 +151,7 @@ impl IndexTime for i128 {
         (packed.least, number as usize)
     }
 
-    fn line(times: ScalarBuffer<Self>) -> LineTimes {
-        LineTimes::I128(Timeline::new(times))
+    fn line(times: ScalarBuffer<Self>, offsets: &[usize]) -> LineTimes {
+        LineTimes::I128(Timeline::new(times, offsets))
     }
 }

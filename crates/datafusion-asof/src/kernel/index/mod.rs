@@ -30,11 +30,13 @@
 //! # Memory
 //!
 //! 12 to 20 bytes a row and a sixteenth for the timeline, and as much again for every validity
-//! class; while it is built up to 28 more (see [`build`]). Payload is not touched.
+//! class; while it is built up to 28 more (see [`build`]). A small index has its [`cells`] besides.
+//! Payload is not touched.
 //! [`IndexPart::size`], [`Planning`], [`LinePlan::lists_size`] and the like tell the pool.
 
 mod build;
 mod candidates;
+mod cells;
 mod choosing;
 mod collect;
 mod decide;

@@ -8,6 +8,9 @@
 //! answer   the finer samples, the times, the row found                   a few hundred at a time
 //! ```
 //!
+//! A small index stays in cache and needs no order: queries are answered as they come, in the
+//! [`cells`](super::cells) of their lists if there are any.
+//!
 //! Queries that end up near each other use the same cache lines and pages while these are at
 //! hand. That accesses to an index be buffered and ordered so is the idea of Zhou and Ross,
 //! "Buffering accesses to memory-resident index structures" (VLDB 2003). The order is rough, by
@@ -17,7 +20,8 @@
 //!
 //! # Memory
 //!
-//! 8 bytes for each left row, and up to 96 for one that looks for a match, until it is found.
+//! 8 bytes for each left row, and up to 96 for one that looks for a match in a large index, until
+//! it is found.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +33,7 @@ use super::decide::Deciding;
 use super::line::IndexTime;
 use super::numbers::RowNumbers;
 use super::ranks::Ranks;
-use super::search::Search;
+use super::search::{CACHED_ROWS, Search};
 use super::timeline::{NARROWED_BITS, Query, Timeline, read_through};
 use super::walk::{Open, Walk};
 use crate::kernel::distance::Metric;
@@ -84,6 +88,11 @@ pub(super) struct Line<'a, T: IndexTime> {
 }
 
 impl<T: IndexTime> Line<'_, T> {
+    /// Whether all of it is in cache soon.
+    fn is_small(&self) -> bool {
+        self.postings.rows.len() < CACHED_ROWS
+    }
+
     #[inline]
     pub(super) fn row(&self, at: usize) -> RowId {
         self.numbers.id(self.postings.rows[at])
@@ -128,92 +137,162 @@ impl Probe<'_> {
         asking: &Asking,
         line: &Line<'_, T>,
     ) -> Result<(Found, Deciding<T>)> {
-        let mut rows = vec![RowId::NONE; asking.keys.len()];
-        let Asked {
-            mut queries,
-            mut counts,
+        let mut answers = Answers {
+            rows: vec![RowId::NONE; asking.keys.len()],
+            counts: MatchCounts::default(),
+            decides: asking.decides(),
+            open: vec![],
+            matched: vec![],
+        };
+        let in_order = match line.is_small() {
+            true => self.in_passing(asking, line, &mut answers)?,
+            false => self.in_order(asking, line, &mut answers)?,
+        };
+        let found = Found {
+            rows: answers.rows,
+            counts: answers.counts,
             in_order,
-        } = self.ask(asking, line)?;
+        };
+        Ok((found, Deciding::new(answers.open)))
+    }
+
+    /// Answers left rows as they come; gives whether they came in time order.
+    fn in_passing<T: IndexTime>(
+        &self,
+        asking: &Asking,
+        line: &Line<'_, T>,
+        answers: &mut Answers<T>,
+    ) -> Result<bool> {
+        let mut queries = Vec::with_capacity(TOGETHER);
+        let in_order = self.ask(asking, line, answers, |asks, answers| {
+            let cell = line.times.cell(asks.key as usize, asks.time);
+            queries.push(Query::new(asks.row, asks.time, asks.stretch).within(cell));
+            if queries.len() == TOGETHER {
+                line.times.narrow(&mut queries, self.equal_precedes());
+                self.answer(line, &mut queries, answers);
+                queries.clear();
+            }
+        })?;
+        line.times.narrow(&mut queries, self.equal_precedes());
+        self.answer(line, &mut queries, answers);
+        Ok(in_order)
+    }
+
+    /// Answers left rows by the place they look at; gives whether they came in time order.
+    fn in_order<T: IndexTime>(
+        &self,
+        asking: &Asking,
+        line: &Line<'_, T>,
+        answers: &mut Answers<T>,
+    ) -> Result<bool> {
+        let mut queries = Vec::with_capacity(asking.keys.len());
+        let mut narrowed = 0;
+        let in_order = self.ask(asking, line, answers, |asks, _| {
+            queries.push(Query::new(asks.row, asks.time, asks.stretch));
+            if queries.len() == narrowed + TOGETHER {
+                line.times
+                    .narrow(&mut queries[narrowed..], self.equal_precedes());
+                narrowed = queries.len();
+            }
+        })?;
+        line.times
+            .narrow(&mut queries[narrowed..], self.equal_precedes());
         if queries.len() >= MANY {
             queries = by_place(&queries, line.postings.rows.len());
         }
-        let mut open = vec![];
-        let decides = asking.decides();
         for queries in queries.chunks_mut(TOGETHER) {
             line.read_ahead(queries);
-            line.times.find(queries, self.equal_precedes());
-            for query in queries {
-                let (row, time) = (query.row as usize, query.time);
-                let stretch = query.first as usize..query.last as usize;
-                let point = query.start as usize;
-                let Some(nearest) = self.nearest(line.times, stretch.clone(), time, point) else {
-                    counts.wrong_side += 1;
-                    continue;
-                };
-                let limited = self.search.tolerance.is_some();
-                if limited && !self.near_enough(time, line.times.at(nearest)) {
-                    counts.beyond_tolerance += 1;
-                } else if decides {
-                    open.push(self.candidates(line, stretch, (row, time), point));
-                } else {
-                    counts.matched += 1;
-                    rows[row] = line.row(nearest);
-                }
-            }
+            self.answer(line, queries, answers);
         }
-        let found = Found {
-            rows,
-            counts,
-            in_order,
-        };
-        Ok((found, Deciding::new(open)))
+        Ok(in_order)
     }
 
-    /// The queries of left rows that may have a match, narrowed.
-    fn ask<T: IndexTime>(&self, asking: &Asking, line: &Line<'_, T>) -> Result<Asked<T>> {
-        let mut counts = MatchCounts::default();
-        let mut queries = Vec::with_capacity(asking.keys.len());
-        let (mut keys, mut ascents) = ((0..).zip(&asking.keys), 0);
+    /// The left rows that may have a match, one after the other; gives whether they came in
+    /// order.
+    fn ask<T: IndexTime>(
+        &self,
+        asking: &Asking,
+        line: &Line<'_, T>,
+        answers: &mut Answers<T>,
+        mut each: impl FnMut(Asks<T>, &mut Answers<T>),
+    ) -> Result<bool> {
+        let mut keys = (0..).zip(&asking.keys);
+        let (mut asked, mut ascents) = (0, 0);
         for times in &asking.times {
             let Some(places) = T::places(&times.values, self.ranks) else {
                 return exec_err!("as-of values of the sides are on different lines");
             };
-            let (before, mut latest) = (queries.len(), None);
-            for (row, time) in places.iter().enumerate() {
-                let Some((number, key)) = keys.next() else {
+            let mut latest = None;
+            for (place, time) in places.iter().enumerate() {
+                let Some((row, key)) = keys.next() else {
                     break;
                 };
                 let stretch = match *key {
                     NULL_KEY => {
-                        counts.null_key += 1;
+                        answers.counts.null_key += 1;
                         continue;
                     }
                     REFUSED => {
-                        counts.refused += 1;
+                        answers.counts.refused += 1;
                         continue;
                     }
                     key => line.stretch(key),
                 };
-                if !times.is_valid(row) {
-                    counts.null_time += 1;
+                if !times.is_valid(place) {
+                    answers.counts.null_time += 1;
                     continue;
                 }
                 if stretch.is_empty() {
-                    counts.no_key += 1;
+                    answers.counts.no_key += 1;
                     continue;
                 }
                 ascents += usize::from(latest.is_none_or(|latest| latest <= *time));
                 latest = Some(*time);
-                queries.push(Query::new(number, *time, stretch));
+                asked += 1;
+                let (key, time) = (*key, *time);
+                let asks = Asks {
+                    row,
+                    key,
+                    time,
+                    stretch,
+                };
+                each(asks, answers);
             }
-            line.times
-                .narrow(&mut queries[before..], self.equal_precedes());
         }
-        Ok(Asked {
-            in_order: 8 * ascents >= 7 * queries.len(),
-            queries,
-            counts,
-        })
+        Ok(8 * ascents >= 7 * asked)
+    }
+
+    /// Finds what narrowed queries ask for. Each step is taken by all of them before the next, so
+    /// that they wait for memory together.
+    fn answer<T: IndexTime>(
+        &self,
+        line: &Line<'_, T>,
+        queries: &mut [Query<T>],
+        answers: &mut Answers<T>,
+    ) {
+        line.times.find(queries, self.equal_precedes());
+        for query in queries {
+            let (row, time) = (query.row as usize, query.time);
+            let stretch = query.first as usize..query.last as usize;
+            let point = query.start as usize;
+            let Some(nearest) = self.nearest(line.times, stretch.clone(), time, point) else {
+                answers.counts.wrong_side += 1;
+                continue;
+            };
+            let limited = self.search.tolerance.is_some();
+            if limited && !self.near_enough(time, line.times.at(nearest)) {
+                answers.counts.beyond_tolerance += 1;
+            } else if answers.decides {
+                let open = self.candidates(line, stretch, (row, time), point);
+                answers.open.push(open);
+            } else {
+                answers.matched.push((query.row, nearest as u32));
+            }
+        }
+        answers.counts.matched += answers.matched.len();
+        for (row, at) in answers.matched.drain(..) {
+            answers.rows[row as usize] = line.row(at as usize);
+        }
     }
 
     /// Whether times equal to that of the left row come before the point that a search finds:
@@ -302,11 +381,23 @@ impl Probe<'_> {
     }
 }
 
-/// What left rows ask for.
-struct Asked<T> {
-    queries: Vec<Query<T>>,
+/// A left row that may have a match in a stretch.
+struct Asks<T> {
+    row: u32,
+    key: u32,
+    time: T,
+    stretch: Range<u32>,
+}
+
+/// What left rows found so far.
+struct Answers<T> {
+    rows: Vec<RowId>,
     counts: MatchCounts,
-    in_order: bool,
+    /// Whether the nearest row need not be the match.
+    decides: bool,
+    open: Vec<Open<T>>,
+    /// Left rows with the position that each found.
+    matched: Vec<(u32, u32)>,
 }
 
 /// Queries, roughly in the order of the places that they were narrowed to.

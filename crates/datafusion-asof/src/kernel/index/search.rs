@@ -41,7 +41,7 @@ use crate::kernel::tolerance::Tolerance;
 use crate::spec::{MatchOp, Side};
 
 /// An index of fewer rows than this is in cache soon.
-const CACHED_ROWS: usize = 1 << 18;
+pub(super) const CACHED_ROWS: usize = 1 << 18;
 /// The places of so many keys that go up together are in cache.
 const CACHED_KEYS: u32 = 1 << 16;
 

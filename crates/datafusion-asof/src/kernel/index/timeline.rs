@@ -30,6 +30,9 @@ use std::ops::Range;
 use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::datatypes::ArrowNativeType;
 
+use super::cells::Cells;
+use super::line::IndexTime;
+
 /// Bytes that come from memory together.
 const CACHE_LINE: usize = 64;
 const FAN_OUT_BITS: u32 = 4;
@@ -44,6 +47,7 @@ pub(crate) struct Timeline<T: ArrowNativeType> {
     times: ScalarBuffer<T>,
     /// Every 16th of them, every 256th, every 4096th, every 65,536th.
     samples: [Vec<T>; LEVELS],
+    cells: Option<Cells<T>>,
 }
 
 /// Once narrowed, a search goes on among fewer times than two to the power of this.
@@ -77,16 +81,30 @@ impl<T> Query<T> {
             end: stretch.end,
         }
     }
+
+    /// The same, if it is known between which positions its result is.
+    pub(super) fn within(self, part: Option<Range<usize>>) -> Self {
+        match part {
+            Some(part) => Self {
+                start: part.start as u32,
+                end: part.end as u32,
+                ..self
+            },
+            None => self,
+        }
+    }
 }
 
-impl<T: ArrowNativeType + Ord> Timeline<T> {
-    pub(super) fn new(times: ScalarBuffer<T>) -> Self {
+impl<T: IndexTime> Timeline<T> {
+    /// Times of lists that begin at the offsets.
+    pub(super) fn new(times: ScalarBuffer<T>, offsets: &[usize]) -> Self {
         let sample = |of: &[T]| of.iter().step_by(FAN_OUT).copied().collect::<Vec<_>>();
         let first = sample(&times);
         let second = sample(&first);
         let third = sample(&second);
         let fourth = sample(&third);
         Self {
+            cells: Cells::of(&times, offsets),
             times,
             samples: [first, second, third, fourth],
         }
@@ -126,6 +144,10 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
         queries: &mut [Query<T>],
         precedes: impl Fn(T, T) -> bool,
     ) {
+        let searched = |query: &Query<T>| (query.end - query.start) as usize <= MOST;
+        if queries.iter().all(searched) {
+            return;
+        }
         for level in levels.rev() {
             for query in &mut *queries {
                 let than = query.time;
@@ -139,6 +161,10 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
     #[inline]
     fn find_by(&self, queries: &mut [Query<T>], precedes: impl Fn(T, T) -> bool) {
         self.narrow_by(FINE, queries, &precedes);
+        // Nothing here depends on what is read, so that far more is waited for at once than
+        // where something is done with it.
+        let first = |query: &Query<T>| self.times.get(query.start as usize).copied();
+        black_box(queries.iter().filter_map(first).max());
         for query in queries {
             let than = query.time;
             let (start, end) = (query.start as usize, query.end as usize);
@@ -147,6 +173,13 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
             });
             query.start += before as u32;
         }
+    }
+
+    /// The part of the list of a key that a time is in or at an end of, where lists have cells.
+    #[inline]
+    pub(super) fn cell(&self, key: usize, time: T) -> Option<Range<usize>> {
+        let cells = self.cells.as_ref()?;
+        Some(cells.around(key, time))
     }
 
     /// The first position of a stretch that does not precede; those that precede come first.
@@ -210,7 +243,9 @@ impl<T: ArrowNativeType + Ord> Timeline<T> {
 
     pub(super) fn size(&self) -> usize {
         let samples = self.samples.iter().map(|level| size_of_val(&**level));
-        size_of_val(&*self.times) + samples.sum::<usize>()
+        size_of_val(&*self.times)
+            + samples.sum::<usize>()
+            + self.cells.as_ref().map_or(0, Cells::size)
     }
 }
 
@@ -221,7 +256,8 @@ fn count<T: Copy>(times: &[T], len: usize, precedes: impl Fn(T) -> bool) -> usiz
     let Some(times) = times.first_chunk::<FAN_OUT>() else {
         return times[..len].partition_point(|time| precedes(*time));
     };
-    let passes = |at: usize| usize::from((at < len) & precedes(times[at % FAN_OUT]));
+    // Behind the end nothing is read that is not near it, and may not be in cache.
+    let passes = |at: usize| usize::from((at < len) & precedes(times[at.min(len) % FAN_OUT]));
     let before = 4 * (passes(3) + passes(7) + passes(11));
     before + passes(before) + passes(before + 1) + passes(before + 2)
 }

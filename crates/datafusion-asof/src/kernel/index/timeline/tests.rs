@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 
 fn timeline(times: &[i64]) -> Timeline<i64> {
-    Timeline::new(times.iter().copied().collect())
+    Timeline::new(times.iter().copied().collect(), &[])
 }
 
 /// Stretches with and without runs of equal times, one after the other.

@@ -1,0 +1,123 @@
+//! About where in its list a time is, told by the time itself.
+//!
+//! # Algorithm
+//!
+//! The span of each list is cut into cells of equal width, about one for each of its rows, and
+//! for each cell it is kept where it begins in the list. A time is searched in its cell alone:
+//!
+//! ```text
+//! times      [ 3  5  5  8 | 21 23 | 30 31 ]      cells of width 8 from 3 on
+//! starts       0            4  4    6        8   the second cell has no time
+//! ```
+//!
+//! That is as many steps as there are rows in a cell, one or two where times are spread evenly,
+//! and none of them a guess of the processor's. Where they are not, a cell may hold nearly all,
+//! and is searched as its list would be. It is interpolation search (Peterson, "Addressing for
+//! random-access storage", IBM Journal 1957) with its first guess kept.
+//!
+//! # Memory
+//!
+//! Up to 4 bytes a row and 24 for each key. Only small indexes have cells, of which all of this
+//! stays in cache; elsewhere a cell would be one more wait for memory.
+
+use std::ops::Range;
+
+use super::line::IndexTime;
+use super::search::CACHED_ROWS;
+
+/// Rows of a list, on average, from which on cells save more than they cost.
+const WORTH: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Cells<T> {
+    /// By ordinal.
+    lists: Vec<List<T>>,
+    /// Of each list where its cells begin, and where the last one ends.
+    starts: Vec<u32>,
+}
+
+/// The cells of a list.
+#[derive(Debug, Clone, Copy)]
+struct List<T> {
+    least: T,
+    greatest: T,
+    /// Of the width of a cell, a power of two.
+    shift: u32,
+    /// Where the first cell is among all.
+    first: u32,
+}
+
+impl<T: IndexTime> Cells<T> {
+    /// The cells of lists of ascending times, which begin at the offsets; `None` where they
+    /// would not gain.
+    pub(super) fn of(times: &[T], offsets: &[usize]) -> Option<Self> {
+        let keys = offsets.len().saturating_sub(1);
+        if times.len() >= CACHED_ROWS || times.len() < WORTH * keys {
+            return None;
+        }
+        let mut cells = Self {
+            lists: Vec::with_capacity(keys),
+            starts: Vec::with_capacity(times.len() + 2 * keys),
+        };
+        for ends in offsets.windows(2) {
+            cells.add(times, ends[0]..ends[1]);
+        }
+        Some(cells)
+    }
+
+    fn add(&mut self, times: &[T], places: Range<usize>) {
+        let list = &times[places.clone()];
+        let first = self.starts.len() as u32;
+        let (least, greatest) = match list {
+            [only] => (*only, *only),
+            [least, .., greatest] => (*least, *greatest),
+            [] => (T::default(), T::default()),
+        };
+        let span: u128 = greatest.into().wrapping_sub(least.into()).cast_unsigned();
+        let bits = u128::BITS - span.leading_zeros();
+        let shift = bits
+            .saturating_sub(list.len().max(1).ilog2())
+            .min(8 * size_of::<T>() as u32 - 1);
+        for (place, time) in places.clone().zip(list) {
+            let cell = time.cell(least, shift) as usize;
+            let known = first as usize + cell + 1;
+            if self.starts.len() < known {
+                self.starts.resize(known, place as u32);
+            }
+        }
+        self.starts.push(places.end as u32);
+        self.lists.push(List {
+            least,
+            greatest,
+            shift,
+            first,
+        });
+    }
+
+    /// Positions of a list between which a time is: all before them are less, all after them
+    /// greater. The list is not empty.
+    #[inline]
+    pub(super) fn around(&self, key: usize, time: T) -> Range<usize> {
+        let list = &self.lists[key];
+        let within = time.max(list.least).min(list.greatest);
+        let cell = list.first as usize + within.cell(list.least, list.shift) as usize;
+        self.starts[cell] as usize..self.starts[cell + 1] as usize
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let lists = self.lists.capacity() * size_of::<List<T>>();
+        lists + self.starts.capacity() * size_of::<u32>()
+    }
+
+    /// Bytes for lists of so many rows, or fewer.
+    pub(super) fn size_of(rows: usize, keys: usize) -> usize {
+        let starts = (rows.min(CACHED_ROWS) + 2 * keys) * size_of::<u32>();
+        match rows < WORTH * keys {
+            true => 0,
+            false => starts + keys.min(CACHED_ROWS / WORTH) * size_of::<List<T>>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
