@@ -54,6 +54,7 @@ use super::indexed::{broadcast_stream, partitioned_stream};
 use super::left_side::{LeftSide, left_indexed_stream, with_same_left};
 use super::matching::Matching;
 use super::metrics::with_balance;
+use super::narrow_left::narrowed;
 use super::properties::{join_schema, properties};
 use super::row_place::{has_row_place, with_row_place};
 use super::shared_build::{BuildFuture, SharedBuild};
@@ -334,14 +335,14 @@ impl AsOfJoinExec {
 
 impl EmbeddedProjection for AsOfJoinExec {
     fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
-        Self::over(
-            Arc::clone(&self.left),
-            Arc::clone(&self.right),
-            Arc::new(self.matching.with_projection(projection)?),
-            self.strategy,
-            Arc::clone(&self.reason),
-        )
-        .map(|join| join.known_as(self))
+        let matching = self.matching.with_projection(projection)?;
+        let (left, matching) = match narrowed(&self.left, &matching)? {
+            Some(narrowed) if self.dynamic_filter.is_none() => narrowed,
+            _ => (Arc::clone(&self.left), matching),
+        };
+        let (right, reason) = (Arc::clone(&self.right), Arc::clone(&self.reason));
+        let join = Self::over(left, right, Arc::new(matching), self.strategy, reason)?;
+        Ok(join.known_as(self))
     }
 }
 

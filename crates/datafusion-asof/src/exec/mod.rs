@@ -38,6 +38,7 @@ mod left_block;
 mod left_side;
 mod matching;
 mod metrics;
+mod narrow_left;
 mod output;
 mod parallel;
 #[cfg(feature = "proto")]
