@@ -215,7 +215,8 @@ impl Known {
     }
 
     /// Bytes that an index of the left takes beside itself: candidates and choices of each
-    /// row, and the right rows that they are, of which as many may be kept in vain.
+    /// row, and the right rows that they are, of which, where memory has a limit, about as many may be kept
+    /// in vain.
     fn beside_left(&self) -> Option<usize> {
         const CANDIDATE: usize = 44;
         const CHOICE: usize = 8;

@@ -109,3 +109,34 @@ async fn little_memory_merges_earlier() -> Result<()> {
     assert_eq!(small.runtime_env().memory_pool.reserved(), 0);
     Ok(())
 }
+
+/// What a join keeps once it has read its right side is held until the query ends: joins in a chain leave
+/// room for each other.
+#[tokio::test]
+async fn joins_in_a_chain_share_little_memory() -> Result<()> {
+    let ctx = SessionContext::new_with_config(config()).with_asof();
+    tables(&ctx).await?;
+    let sql = "SELECT count(*), max(a.name), max(b.name), max(c.name), max(d.name), max(e.name)
+        FROM l ASOF LEFT JOIN r a ON l.k IS NOT DISTINCT FROM a.k AND l.ts >= a.ts
+        ASOF LEFT JOIN r b ON l.k IS NOT DISTINCT FROM b.k AND l.ts > b.ts
+        ASOF LEFT JOIN r c ON l.k IS NOT DISTINCT FROM c.k AND l.ts <= c.ts
+        ASOF LEFT JOIN r d ON l.k IS NOT DISTINCT FROM d.k AND l.ts < d.ts
+        ASOF LEFT JOIN r e ON l.k IS NOT DISTINCT FROM e.k AND l.ts >= e.ts TOLERANCE 5";
+    ctx.sql("SET asof.strategy = broadcast")
+        .await?
+        .collect()
+        .await?;
+    let expected = shown(&ctx, sql).await?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(48 << 20, 1.0)
+        .build_arc()?;
+    let small = SessionContext::new_with_config_rt(config(), runtime).with_asof();
+    for table in ["l", "r"] {
+        small.register_table(table, ctx.table_provider(table).await?)?;
+    }
+    let set = small.sql("SET asof.strategy = broadcast_left").await?;
+    set.collect().await?;
+    assert_eq!(shown(&small, sql).await?, expected);
+    assert_eq!(small.runtime_env().memory_pool.reserved(), 0);
+    Ok(())
+}

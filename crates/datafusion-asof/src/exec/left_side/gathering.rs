@@ -242,10 +242,9 @@ impl Gathering {
         kept.batches
             .extend(self.meet(arrivals, batches, first).await?);
         kept.rows += rows;
-        let most = self.reservation.size();
-        self.metrics.peak_mem_used.set_max(most);
-        if when != When::Ended && (when == When::Now || self.holds_too_many(&kept, rows).await?) {
-            self.let_go(&mut kept).await?;
+        self.note_peak();
+        if when == When::Now || self.holds_too_many(&kept, rows, when).await? {
+            self.let_go(&mut kept, when).await?;
         }
         let held = kept.memory() + Bins::size(&self.index);
         self.reservation.try_resize(held)
@@ -278,21 +277,33 @@ impl Gathering {
         Ok(batches)
     }
 
+    fn note_peak(&self) {
+        let held = self.reservation.size();
+        self.metrics.peak_mem_used.set_max(held);
+    }
+
     /// Whether rows that are not the best of anything should go, after so many new ones.
-    async fn holds_too_many(&self, kept: &Kept, new: usize) -> Result<bool> {
-        if kept.memory() >= self.full.bytes {
-            return Ok(true);
+    async fn holds_too_many(&self, kept: &Kept, new: usize, when: When) -> Result<bool> {
+        let has_limit = self.full.bytes < usize::MAX;
+        match when {
+            When::Ended if !has_limit => return Ok(false),
+            When::Full if kept.memory() >= self.full.bytes => return Ok(true),
+            _ => {}
         }
         let bins = Arc::clone(&self.bins);
         let pieces = self.bins.pieces().collect();
         let best = in_parallel(self.tasks, pieces, move |piece| bins.count(piece));
         let best: usize = best.await?.iter().sum();
-        // As many of the new ones may stay.
-        Ok(kept.rows > IN_VAIN * best + new)
+        Ok(match when {
+            // What is held now is held until the query ends, and other joins want memory too.
+            When::Ended => kept.rows > best + best / 2,
+            // As many of the new ones may stay.
+            _ => kept.rows > IN_VAIN * best + new,
+        })
     }
 
-    /// Lets rows go that are not the best of anything.
-    async fn let_go(&self, kept: &mut Kept) -> Result<()> {
+    /// Lets rows go that are not the best of anything; at the end, if there is memory for that.
+    async fn let_go(&self, kept: &mut Kept, when: When) -> Result<()> {
         let pieces: Vec<usize> = self.bins.pieces().collect();
         let batches = std::mem::take(&mut kept.batches);
         let marks = Arc::new(Marks::new(&batches));
@@ -302,8 +313,15 @@ impl Gathering {
         let Some(marks) = Arc::into_inner(marks) else {
             return exec_err!("a task of an ASOF JOIN did not end");
         };
-        let with = (self.tasks, &self.reservation);
-        let mut thinned = marks.thin(batches, with).await?;
+        if let Err(no_room) = self.reservation.try_grow(marks.copies_size(&batches)) {
+            kept.batches = batches;
+            return match when {
+                When::Ended => Ok(()),
+                _ => Err(no_room),
+            };
+        }
+        self.note_peak();
+        let mut thinned = marks.thin(batches, self.tasks).await?;
         kept.batches = std::mem::take(&mut thinned.batches);
         kept.rows = kept.batches.iter().map(RecordBatch::num_rows).sum();
         let bins = Arc::clone(&self.bins);

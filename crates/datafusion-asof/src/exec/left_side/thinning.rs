@@ -19,7 +19,6 @@ use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
-use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::exec::copies::{PIECE, row_width, without_rest};
 use crate::exec::parallel::in_parallel;
@@ -77,14 +76,22 @@ impl Marks {
         words[row.row as usize / WORD].fetch_or(bit, Ordering::Relaxed);
     }
 
-    /// Leaves out what is not marked of `batches`, by so many tasks, having taken the memory for copies.
-    pub(super) async fn thin(
-        self,
-        batches: Vec<RecordBatch>,
-        (tasks, reservation): (usize, &MemoryReservation),
-    ) -> Result<Thinned> {
+    /// Bytes that the copies of [`Self::thin`] will take.
+    pub(super) fn copies_size(&self, batches: &[RecordBatch]) -> usize {
+        let copies = batches.iter().zip(&self.words).map(|(batch, words)| {
+            let words = words.iter().map(|word| word.load(Ordering::Relaxed));
+            let marked = words.map(u64::count_ones).sum::<u32>() as usize;
+            match marked == 0 || stays(batch, marked) {
+                true => 0,
+                false => marked * row_width(batch),
+            }
+        });
+        copies.sum()
+    }
+
+    /// Leaves out what is not marked of `batches`, by so many tasks.
+    pub(super) async fn thin(self, batches: Vec<RecordBatch>, tasks: usize) -> Result<Thinned> {
         let (mut kept, mut of, mut groups) = (vec![], vec![], Groups::default());
-        let mut bytes = 0;
         for (batch, words) in batches.into_iter().zip(self.words) {
             let words: Vec<u64> = words.into_iter().map(AtomicU64::into_inner).collect();
             let mut before = Vec::with_capacity(words.len());
@@ -97,13 +104,12 @@ impl Marks {
                 of.push(Names::None);
                 continue;
             }
-            if 2 * marked as usize > batch.num_rows() {
+            if stays(&batch, marked as usize) {
                 of.push(Names::Same(kept.len() as u32));
                 kept.push(batch);
                 continue;
             }
             let copied = marked as usize * row_width(&batch);
-            bytes += copied;
             let (group, start) = groups.add(&batch, &words, (marked, copied));
             of.push(Names::Ranks {
                 // Copies come behind all others.
@@ -113,7 +119,6 @@ impl Marks {
                 before,
             });
         }
-        reservation.try_grow(bytes)?;
         let copied_first = kept.len() as u32;
         for names in &mut of {
             if let Names::Ranks { batch, .. } = names {
@@ -126,6 +131,11 @@ impl Marks {
         }
         Ok(Thinned { batches: kept, of })
     }
+}
+
+/// Whether a batch stays as it is, with so many marked rows.
+fn stays(batch: &RecordBatch, marked: usize) -> bool {
+    2 * marked > batch.num_rows()
 }
 
 impl Thinned {
@@ -197,8 +207,8 @@ impl Groups {
 impl Group {
     /// Whether a batch is laid out like those that are here.
     fn takes(&self, batch: &RecordBatch) -> bool {
-        let mut others = self.batches.iter();
-        others.all(|(other, _)| other.schema_ref() == batch.schema_ref())
+        let first = self.batches.first();
+        first.is_none_or(|(first, _)| first.schema_ref() == batch.schema_ref())
     }
 
     fn copied(self) -> Result<RecordBatch> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
 
 use super::*;
 
@@ -22,8 +21,6 @@ fn batch(numbers: std::ops::Range<i64>) -> RecordBatch {
 /// and of a group.
 #[tokio::test]
 async fn rows_that_are_needed_stay() {
-    let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-    let reservation = MemoryConsumer::new("thinning").register(&pool);
     type IsNeeded = fn(i64) -> bool;
     let needed: [(usize, IsNeeded); 9] = [
         (100, |_| true),
@@ -50,7 +47,8 @@ async fn rows_that_are_needed_stay() {
     for (row, _) in &ids {
         marks.mark(*row);
     }
-    let thinned = marks.thin(batches, (2, &reservation)).await.expect("room");
+    let room = marks.copies_size(&batches);
+    let thinned = marks.thin(batches, 2).await.expect("batches");
     for (row, value) in &ids {
         let RowId { batch, row } = thinned.name(*row);
         let batch = &thinned.batches[batch as usize];
@@ -77,4 +75,14 @@ async fn rows_that_are_needed_stay() {
         .map(|batch| batch.column(1).get_array_memory_size())
         .sum();
     assert!(held < 60 * ids.len(), "{held}");
+    // Room is asked for about what they hold.
+    let copied = thinned
+        .batches
+        .iter()
+        .filter(|batch| batch.num_rows() > 100);
+    let copied: usize = copied.map(RecordBatch::get_array_memory_size).sum();
+    assert!(
+        room > copied / 2 && room < 2 * copied,
+        "{room} for {copied}"
+    );
 }
