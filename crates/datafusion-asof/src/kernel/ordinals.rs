@@ -14,9 +14,10 @@
 //! | one longer string or binary | its bytes |
 //! | anything else | its bytes in arrow's row format |
 //!
-//! A dictionary column is looked up once per distinct value, then its codes are gathered. A
-//! key that repeats from one row to the next is not looked up again.
+//! Of a dictionary column each value is looked up once, for all batches that share the dictionary
+//! ([`dictionaries`]). A key that repeats from one row to the next is not looked up again.
 
+mod dictionaries;
 mod encode;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, BooleanArray, make_array};
@@ -26,6 +27,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::utils::memory::estimate_memory_size;
 use datafusion::common::{HashMap, Result, exec_err};
 
+use self::dictionaries::Dictionaries;
 use self::encode::encode;
 pub(crate) use self::encode::one_pattern_per_float;
 use super::pieces::PIECE;
@@ -65,6 +67,9 @@ pub(crate) struct KeyType {
 pub(crate) struct KeyOrdinals {
     encoding: Encoding,
     known: Known,
+    dictionaries: Dictionaries,
+    /// Bytes that these may hold.
+    dictionaries_room: usize,
 }
 
 #[derive(Debug)]
@@ -108,9 +113,17 @@ impl KeyOrdinals {
                 }
             }
         };
+        let has_values = |key: &KeyType| matches!(key.data_type, DataType::Dictionary(_, _));
+        let has_dictionaries =
+            matches!(encoding, Encoding::Word | Encoding::Bytes) && types.iter().any(has_values);
         Ok(Self {
             encoding,
             known: Known::default(),
+            dictionaries: Dictionaries::default(),
+            dictionaries_room: match has_dictionaries {
+                true => dictionaries::MOST_BYTES,
+                false => 0,
+            },
         })
     }
 
@@ -133,6 +146,7 @@ impl KeyOrdinals {
             + self.known.short.allocation_size()
             + self.known.long.allocation_size()
             + self.known.long_bytes
+            + self.dictionaries_room
             + match &self.encoding {
                 Encoding::Rows { converter, .. } => converter.size(),
                 _ => 0,
@@ -152,12 +166,14 @@ impl KeyOrdinals {
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
     pub(crate) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        encode(&self.encoding, keys, rows, &mut Intern(&mut self.known))
+        let mut find = Intern(&mut self.known);
+        encode(&self.encoding, keys, rows, &self.dictionaries, &mut find)
     }
 
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
     pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        encode(&self.encoding, keys, rows, &mut Lookup(&self.known))
+        let mut find = Lookup(&self.known);
+        encode(&self.encoding, keys, rows, &self.dictionaries, &mut find)
     }
 
     /// All keys that have an ordinal, by column and without a dictionary; `None` for no column

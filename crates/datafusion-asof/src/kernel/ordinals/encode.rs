@@ -12,20 +12,22 @@ use datafusion::arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType, Float16Type,
     Float32Type, Float64Type,
 };
-use datafusion::common::{HashMap, Result, exec_err};
+use datafusion::common::{Result, exec_err};
 
+use super::dictionaries::Dictionaries;
 use super::{Encoding, Find, NULL_KEY};
 
 pub(super) fn encode(
     encoding: &Encoding,
     keys: &[ArrayRef],
     rows: usize,
+    dictionaries: &Dictionaries,
     find: &mut impl Find,
 ) -> Result<Vec<u32>> {
     match encoding {
         Encoding::NoKey => Ok(vec![0; rows]),
         Encoding::Word | Encoding::Bytes => match keys[0].data_type() {
-            DataType::Dictionary(_, _) => dictionary(&keys[0], find),
+            DataType::Dictionary(_, _) => dictionaries.ordinals(&keys[0], find),
             _ => plain(&keys[0], find),
         },
         Encoding::Rows {
@@ -45,7 +47,7 @@ pub(super) fn encode(
 }
 
 /// Ordinals of a column of strings, binaries or numbers.
-fn plain(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
+pub(super) fn plain(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
     match keys.data_type() {
         DataType::Utf8 => strings(keys.as_string::<i32>(), find),
         DataType::LargeUtf8 => strings(keys.as_string::<i64>(), find),
@@ -54,67 +56,6 @@ fn plain(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
         DataType::Utf8View => views(keys.as_string_view(), find),
         DataType::BinaryView => views(keys.as_binary_view(), find),
         _ => words(keys, find),
-    }
-}
-
-/// Ordinals of a dictionary column.
-fn dictionary(keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
-    let dictionary = keys.as_any_dictionary();
-    if keys.null_count() == keys.len() {
-        // There may be no value at all that a code could stand for.
-        return Ok(vec![NULL_KEY; keys.len()]);
-    }
-    let (codes, values) = (dictionary.normalized_keys(), dictionary.values());
-    let mut known = KnownCodes::new(values.len(), keys.len());
-    (0..keys.len())
-        .map(|row| {
-            if dictionary.keys().is_null(row) {
-                return Ok(NULL_KEY);
-            }
-            // Only values that occur: a slice keeps its whole dictionary.
-            let code = codes[row];
-            match known.get(code) {
-                Some(ordinal) => Ok(ordinal),
-                None => {
-                    let one = plain(&values.slice(code, 1), find)?[0];
-                    known.insert(code, one);
-                    Ok(one)
-                }
-            }
-        })
-        .collect()
-}
-
-/// The ordinals of the codes that a batch has, in room for the batch: its dictionary may be
-/// that of a whole file.
-enum KnownCodes {
-    All(Vec<Option<u32>>),
-    Few(HashMap<usize, u32>),
-}
-
-impl KnownCodes {
-    fn new(values: usize, rows: usize) -> Self {
-        match values <= 2 * rows {
-            true => Self::All(vec![None; values]),
-            false => Self::Few(HashMap::default()),
-        }
-    }
-
-    #[inline]
-    fn get(&self, code: usize) -> Option<u32> {
-        match self {
-            Self::All(ordinals) => ordinals[code],
-            Self::Few(ordinals) => ordinals.get(&code).copied(),
-        }
-    }
-
-    fn insert(&mut self, code: usize, ordinal: u32) {
-        match self {
-            Self::All(ordinals) => ordinals[code] = Some(ordinal),
-            Self::Few(ordinals) => {
-                ordinals.insert(code, ordinal);
-            }
-        }
     }
 }
 

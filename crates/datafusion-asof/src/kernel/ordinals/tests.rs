@@ -35,6 +35,85 @@ fn a_dictionary_larger_than_its_batch() {
     );
 }
 
+/// Batches of one dictionary, of another and of a part of one, keys that become known in between, and
+/// NULL as a code and as a value, beside the plain column.
+#[test]
+fn dictionaries_of_many_batches() {
+    let names = |of: &[Option<&str>]| Arc::new(StringArray::from(of.to_vec())) as ArrayRef;
+    let first = names(&[Some("a"), None, Some("b"), Some("a"), Some("c")]);
+    let second = names(&[Some("c"), Some("d"), Some("a")]);
+    let part = first.slice(2, 3);
+    let column = |values: &ArrayRef, codes: &[Option<u32>]| {
+        let codes = UInt32Array::from(codes.to_vec());
+        let keys = DictionaryArray::<UInt32Type>::new(codes, Arc::clone(values));
+        Arc::new(keys) as ArrayRef
+    };
+    let types = [KeyType {
+        data_type: column(&first, &[]).data_type().clone(),
+        null_equals_null: false,
+    }];
+    let mut ordinals = KeyOrdinals::try_new(&types).expect("ordinals");
+    let mut plain = KeyOrdinals::try_new(&types).expect("ordinals");
+    let known = [Some(0), Some(1), Some(3), None, Some(0)];
+    let batches = [
+        (true, column(&first, &known)),
+        (false, column(&first, &[Some(2), Some(0), Some(4), Some(2)])),
+        (false, column(&part, &[Some(0), Some(1), Some(2)])),
+        (true, column(&part, &[Some(2), Some(0), None])),
+        (false, column(&first, &[Some(2), Some(4), Some(1), Some(0)])),
+        (false, column(&second, &[Some(1), Some(0), Some(2)])),
+        (true, column(&second, &[Some(1), Some(0), Some(2)])),
+        (false, column(&second, &[Some(1), Some(0), Some(2)])),
+        (false, column(&names(&[None]), &[Some(0), None])),
+    ];
+    for (interns, keys) in batches {
+        let rows = keys.len();
+        let values = cast(&keys, &DataType::Utf8).expect("values");
+        let (found, expected) = match interns {
+            true => (
+                ordinals.intern(&[keys], rows),
+                plain.intern(&[values], rows),
+            ),
+            false => (
+                ordinals.lookup(&[keys], rows),
+                plain.lookup(&[values], rows),
+            ),
+        };
+        assert_eq!(found.expect("keys"), expected.expect("keys"));
+    }
+    assert_eq!(ordinals.len(), 4);
+}
+
+/// Far more dictionaries than are remembered, each of them twice, and one too large to be.
+#[test]
+fn dictionaries_come_and_go() {
+    let values = |of: std::ops::Range<u32>| Arc::new(UInt32Array::from_iter_values(of)) as ArrayRef;
+    let column = |values: &ArrayRef| {
+        let codes = UInt32Array::from_iter_values([1, 0, 1]);
+        Arc::new(DictionaryArray::<UInt32Type>::new(
+            codes,
+            Arc::clone(values),
+        )) as ArrayRef
+    };
+    let large = values(0..1 << 20);
+    let types = [KeyType {
+        data_type: column(&large).data_type().clone(),
+        null_equals_null: false,
+    }];
+    let mut ordinals = KeyOrdinals::try_new(&types).expect("ordinals");
+    let mut plain = KeyOrdinals::try_new(&types).expect("ordinals");
+    let many: Vec<ArrayRef> = (0..500).map(|n| values(n..n + 2)).collect();
+    for _ in 0..2 {
+        for values in many.iter().chain([&large]) {
+            let keys = column(values);
+            let expected = plain.intern(&[cast(&keys, &DataType::UInt32).expect("values")], 3);
+            let found = ordinals.intern(&[keys], 3);
+            assert_eq!(found.expect("keys"), expected.expect("keys"));
+        }
+    }
+    assert_eq!(ordinals.len(), 501);
+}
+
 #[test]
 fn floats_of_every_width_have_one_nan_and_one_zero() {
     fn ordinals_of(keys: ArrayRef) -> Vec<u32> {

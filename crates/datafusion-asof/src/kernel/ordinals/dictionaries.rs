@@ -1,0 +1,144 @@
+//! Dictionary columns: each value is looked up once, however many batches its dictionary is of.
+//!
+//! Batches of a file, of a row group or of a table in memory mostly share their dictionary. The ordinals
+//! of the values of such dictionaries are kept, so that a row costs a look at its code. Keys without
+//! an ordinal are looked up anew: they may have got one since.
+
+use std::collections::VecDeque;
+use std::iter::repeat_with;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, DictionaryArray, UInt64Array, downcast_dictionary_array,
+};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType};
+use datafusion::common::{HashMap, Result, exec_err};
+
+use super::encode::plain;
+use super::{ABSENT, Find, NULL_KEY};
+
+/// Bytes that dictionaries and the ordinals of their values may hold, and how many may be known at a time.
+pub(super) const MOST_BYTES: usize = 1 << 20;
+const MOST: usize = 64;
+
+/// The dictionaries of late, for any number of threads.
+#[derive(Debug, Default)]
+pub(super) struct Dictionaries {
+    /// The oldest first.
+    known: Mutex<VecDeque<Arc<KnownValues>>>,
+}
+
+/// A dictionary, which is held so that no other comes to lie where it does.
+#[derive(Debug)]
+struct KnownValues {
+    values: ArrayData,
+    /// By code; [`ABSENT`] for those that are still to be looked up.
+    ordinals: Vec<AtomicU32>,
+}
+
+impl KnownValues {
+    fn size(values: &ArrayData) -> usize {
+        values.get_array_memory_size() + values.len() * size_of::<AtomicU32>()
+    }
+}
+
+impl Dictionaries {
+    /// What is known of a dictionary; `None` for one that would take too much memory.
+    fn of(&self, values: &ArrayRef) -> Option<Arc<KnownValues>> {
+        let values = values.to_data();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.iter().rev().find(|same| same.values.ptr_eq(&values));
+        if let Some(same) = same {
+            return Some(Arc::clone(same));
+        }
+        let size = KnownValues::size(&values);
+        if size > MOST_BYTES {
+            return None;
+        }
+        let mut held: usize = known.iter().map(|k| KnownValues::size(&k.values)).sum();
+        while held + size > MOST_BYTES || known.len() >= MOST {
+            held -= known
+                .pop_front()
+                .map_or(0, |k| KnownValues::size(&k.values));
+        }
+        let unknown = repeat_with(|| AtomicU32::new(ABSENT));
+        let added = Arc::new(KnownValues {
+            ordinals: unknown.take(values.len()).collect(),
+            values,
+        });
+        known.push_back(Arc::clone(&added));
+        Some(added)
+    }
+
+    /// Ordinals of a dictionary column.
+    pub(super) fn ordinals(&self, keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
+        downcast_dictionary_array!(
+            keys => ordinals(keys, self.of(keys.values()).as_deref(), find),
+            other => exec_err!("no dictionary: {other}")
+        )
+    }
+}
+
+fn ordinals<K: ArrowDictionaryKeyType>(
+    keys: &DictionaryArray<K>,
+    known: Option<&KnownValues>,
+    find: &mut impl Find,
+) -> Result<Vec<u32>> {
+    let known = known.map(|known| known.ordinals.as_slice());
+    let ordinal = |code: usize| match known {
+        Some(known) => known[code].load(Ordering::Relaxed),
+        None => ABSENT,
+    };
+    let (codes, nulls) = (keys.keys().values(), keys.keys().nulls());
+    let mut ordinals: Vec<u32> = match nulls {
+        None => codes.iter().map(|code| ordinal(code.as_usize())).collect(),
+        Some(nulls) => (codes.iter().zip(nulls))
+            .map(|(code, valid)| match valid {
+                true => ordinal(code.as_usize()),
+                // There may be no value at all that the code stands for.
+                false => NULL_KEY,
+            })
+            .collect(),
+    };
+    let new = NewCodes::of(&ordinals, |row| codes[row].as_usize());
+    if new.codes.is_empty() {
+        return Ok(ordinals);
+    }
+    let found = UInt64Array::from_iter_values(new.codes.iter().map(|code| *code as u64));
+    let found = plain(&take(keys.values(), &found, None)?, find)?;
+    for (code, ordinal) in new.codes.iter().zip(&found) {
+        if let Some(known) = known {
+            known[*code].store(*ordinal, Ordering::Relaxed);
+        }
+    }
+    for (row, new) in new.rows {
+        ordinals[row] = found[new];
+    }
+    Ok(ordinals)
+}
+
+/// Codes that are to be looked up, in the order in which they occur: only values that occur become keys.
+#[derive(Default)]
+struct NewCodes {
+    codes: Vec<usize>,
+    /// Rows that have them, with their number among them.
+    rows: Vec<(usize, usize)>,
+}
+
+impl NewCodes {
+    fn of(ordinals: &[u32], code: impl Fn(usize) -> usize) -> Self {
+        let (mut new, mut numbers) = (Self::default(), HashMap::new());
+        let rows = ordinals.iter().enumerate();
+        for (row, _) in rows.filter(|(_, ordinal)| **ordinal == ABSENT) {
+            let code = code(row);
+            let number = *numbers.entry(code).or_insert_with(|| {
+                new.codes.push(code);
+                new.codes.len() - 1
+            });
+            new.rows.push((row, number));
+        }
+        new
+    }
+}
