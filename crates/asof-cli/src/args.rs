@@ -68,7 +68,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) top_memory_consumers: usize,
 
-    /// Rows of a batch [default: 8192]
+    /// Rows of a batch [default: 16384]
     #[arg(short, long, value_name = "ROWS", value_parser = parse_batch_size)]
     pub(crate) batch_size: Option<usize>,
 

@@ -35,6 +35,9 @@ use crate::progress;
 use crate::publish;
 use crate::rows_read::ToldQueryPlanner;
 
+/// Rows of a batch: twice DataFusion's default.
+const BATCH_ROWS: usize = 16_384;
+
 /// A session that `datafusion-cli`'s functions run statements in.
 pub(crate) struct Session {
     /// The DataFusion session itself.
@@ -96,8 +99,11 @@ fn config(args: &Args) -> Result<SessionConfig> {
     if std::env::var_os("DATAFUSION_FORMAT_NULL").is_none() {
         "NULL".clone_into(&mut options.format.null);
     }
+    // A shell works for one query at a time, which has the memory for larger batches.
+    let of_environment = std::env::var_os("DATAFUSION_EXECUTION_BATCH_SIZE").is_some();
+    let of_shell = (!of_environment).then_some(BATCH_ROWS);
     let mut config = SessionConfig::from(options).with_information_schema(true);
-    if let Some(rows) = args.batch_size {
+    if let Some(rows) = args.batch_size.or(of_shell) {
         config = config.with_batch_size(rows);
     }
     if args.reads_sql_from_stdin() {

@@ -24,7 +24,7 @@
 //! and their reverses can be used. Left order is kept by every strategy and declared.
 
 use std::fmt::{self, Formatter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -88,6 +88,8 @@ pub struct AsOfJoinExec {
     left_side: SharedBuild<LeftSide>,
     /// Filters the scan of the side that is read last.
     dynamic_filter: Option<Arc<DynamicFilterPhysicalExpr>>,
+    /// The inputs as they are read.
+    pub(super) read: OnceLock<[Arc<dyn ExecutionPlan>; 2]>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -152,6 +154,7 @@ impl AsOfJoinExec {
             build: SharedBuild::default(),
             left_side: SharedBuild::default(),
             dynamic_filter: None,
+            read: OnceLock::new(),
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         })

@@ -60,7 +60,7 @@ pub(super) fn broadcast_stream(
     let partitions = join.left().output_partitioning().partition_count();
     let right_partitions = join.right().output_partitioning().partition_count();
     let (build, active) = join.build().join(partition, partitions, |attempt| {
-        let right = attempt.input(join.right())?;
+        let right = attempt.input(join.right_to_read()?)?;
         start_build(join, &right, 0..right_partitions, context)
     })?;
     indexed_stream(join, partition, context, (build, Some(active)))
@@ -72,7 +72,12 @@ pub(super) fn partitioned_stream(
     partition: usize,
     context: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream> {
-    let build = start_build(join, join.right(), partition..partition + 1, context)?;
+    let build = start_build(
+        join,
+        join.right_to_read()?,
+        partition..partition + 1,
+        context,
+    )?;
     indexed_stream(join, partition, context, (build, None))
 }
 
@@ -109,7 +114,9 @@ fn indexed_stream(
     ),
 ) -> Result<SendableRecordBatchStream> {
     let matching = Arc::clone(join.matching());
-    let left = join.left().execute(partition, Arc::clone(context))?;
+    let left = join
+        .left_to_read()?
+        .execute(partition, Arc::clone(context))?;
     // Rows without end are not held back for more.
     let bounded = !join.left().boundedness().is_unbounded();
     let reservation = MemoryConsumer::new("AsOfJoinProbe").register(context.memory_pool());

@@ -225,7 +225,7 @@ fn start_index(
 ) -> Result<BuildFuture<LeftIndex>> {
     let input = LeftInput {
         matching: Arc::clone(join.matching()),
-        left: attempt.input(join.left())?,
+        left: attempt.input(join.left_to_read()?)?,
         context: Arc::clone(context),
         metrics: join.metrics_set().clone(),
         tasks: tasks(join, context),
@@ -245,7 +245,7 @@ fn start(
     let choosing = RightInput {
         matching: Arc::clone(join.matching()),
         left: index.clone(),
-        right: attempt.input(join.right())?,
+        right: attempt.input(join.right_to_read()?)?,
         metrics: join.metrics_set().clone(),
         dynamic_filter: join.dynamic_filter().cloned(),
         reservation: Arc::new(reservation),

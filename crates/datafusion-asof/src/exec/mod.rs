@@ -20,7 +20,8 @@
 //! [`copies`] counts what kept rows hold, and copies those still needed out of batches of others.
 //! What an execution reads of a node besides its inputs are its `parts`.
 //! Sides in time order are read [`in_order`] by all tasks, one stream each ([`read_in_order`]).
-//! [`reading`] says how inputs are cut for the tasks that read them; [`row_place`] gives right rows
+//! [`reading`] says how inputs are cut for the tasks that read them, and keys of Parquet files are read as
+//! the dictionaries that they are (`dictionary_keys`); [`row_place`] gives right rows
 //! the number that decides between equal times, [`time_salt`] spreads hot keys over partitions by
 //! time.
 
@@ -29,6 +30,8 @@ mod build_side;
 mod by_batch;
 mod columns;
 mod copies;
+#[cfg(feature = "parquet")]
+mod dictionary_keys;
 mod dynamic_filter;
 mod filter_names;
 mod gather;

@@ -267,6 +267,20 @@ pub(super) fn memory_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&MemorySource
     source_under_pin(plan)
 }
 
+/// A file scan, pinned or not, with other files or another way to read them; `None` for other plans.
+#[cfg(feature = "parquet")]
+pub(super) fn with_files_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    files: FileScanConfig,
+) -> Option<Arc<dyn ExecutionPlan>> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    let source: Arc<dyn DataSource> = match source_as::<PinnedSource>(scan) {
+        Some(pinned) => pinned.with(Arc::new(files)),
+        None => Arc::new(files),
+    };
+    Some(Arc::new(scan.clone().with_data_source(source)))
+}
+
 fn source_under_pin<T: DataSource>(plan: &Arc<dyn ExecutionPlan>) -> Option<&T> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
     match source_as::<PinnedSource>(scan) {

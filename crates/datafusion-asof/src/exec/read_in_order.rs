@@ -107,6 +107,16 @@ impl ReadInOrderExec {
         }
     }
 
+    /// The same node with another way to read its input.
+    #[cfg(feature = "parquet")]
+    pub(super) fn reading(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        let orders = EquivalenceProperties::new(input.schema());
+        Self {
+            metrics: self.metrics.clone(),
+            ..Self::new(input, self.tasks, orders)
+        }
+    }
+
     /// The orders of the rows.
     #[cfg(feature = "proto")]
     pub(crate) fn orders(&self) -> Vec<LexOrdering> {

@@ -1,4 +1,5 @@
-//! How the inputs of a join are cut for the tasks that read them, and how many read at a time.
+//! How the inputs of a join are read: cut for the tasks that read them, how many at a time, and what is read as
+//! something else than it is planned as.
 
 use std::sync::Arc;
 
@@ -7,11 +8,33 @@ use datafusion::config::ConfigOptions;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::asof_join::AsOfJoinExec;
+#[cfg(feature = "parquet")]
+use super::dictionary_keys;
 use super::read_in_order::as_one_stream;
 use super::row_place::{evenly_cut, finely_cut, reads_apart};
 use super::strategy::AsOfStrategy;
 
 impl AsOfJoinExec {
+    /// The left input as it is read.
+    pub(super) fn left_to_read(&self) -> Result<&Arc<dyn ExecutionPlan>> {
+        Ok(&self.inputs_to_read()?[0])
+    }
+
+    /// The right input as it is read.
+    pub(super) fn right_to_read(&self) -> Result<&Arc<dyn ExecutionPlan>> {
+        Ok(&self.inputs_to_read()?[1])
+    }
+
+    fn inputs_to_read(&self) -> Result<&[Arc<dyn ExecutionPlan>; 2]> {
+        match self.read.get() {
+            Some(read) => Ok(read),
+            None => {
+                let read = inputs_as_read(self)?;
+                Ok(self.read.get_or_init(|| read))
+            }
+        }
+    }
+
     /// The same join, the scans of its sides cut: the right side into more partitions than there are
     /// tasks, if it is read whole by tasks that share them out, the left into as many. Tasks of a
     /// cluster share nothing out: they get the right side from an exchange.
@@ -68,4 +91,13 @@ impl AsOfJoinExec {
             false => tasks * self.right().output_partitioning().partition_count(),
         }
     }
+}
+
+/// The left and the right input of a join as they are read, which may be another way than they are
+/// planned: what is left of both to the join is the same.
+pub(super) fn inputs_as_read(join: &AsOfJoinExec) -> Result<[Arc<dyn ExecutionPlan>; 2]> {
+    #[cfg(feature = "parquet")]
+    return dictionary_keys::sides(join);
+    #[cfg(not(feature = "parquet"))]
+    Ok([Arc::clone(join.left()), Arc::clone(join.right())])
 }

@@ -317,6 +317,20 @@ impl RowPlaceExec {
         }
     }
 
+    #[cfg(feature = "parquet")]
+    pub(super) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// The same node with another way to read its input.
+    #[cfg(feature = "parquet")]
+    pub(super) fn reading(&self, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            metrics: self.metrics.clone(),
+            ..self.over(input)
+        }
+    }
+
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Self {
         let numbers = self.numbers.after(&self.input, &input);
         Self::new(input, self.ranks.clone(), numbers)

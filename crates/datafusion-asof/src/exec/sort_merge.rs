@@ -115,14 +115,15 @@ pub(super) fn sort_merge_stream(
         },
     };
     let tasks = tasks(join, context);
+    let (of_left, of_right) = (join.left_to_read()?, join.right_to_read()?);
     let (left, right) = match tasks {
         1 => (
-            Feed::asked(join.left(), partition, context, left)?,
-            Feed::asked(join.right(), partition, context, right)?,
+            Feed::asked(of_left, partition, context, left)?,
+            Feed::asked(of_right, partition, context, right)?,
         ),
         _ => (
-            Feed::ahead(join.left(), context, left),
-            Feed::ahead(join.right(), context, right),
+            Feed::ahead(of_left, context, left),
+            Feed::ahead(of_right, context, right),
         ),
     };
     let batch_size = context.session_config().batch_size();

@@ -68,8 +68,8 @@ pub(crate) struct KeyOrdinals {
     encoding: Encoding,
     known: Known,
     dictionaries: Dictionaries,
-    /// Bytes that these may hold.
-    dictionaries_room: usize,
+    /// Whether there may be some.
+    has_dictionaries: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +94,15 @@ struct Known {
     len: u32,
 }
 
+impl Known {
+    fn size(&self) -> usize {
+        self.words.allocation_size()
+            + self.short.allocation_size()
+            + self.long.allocation_size()
+            + self.long_bytes
+    }
+}
+
 impl KeyOrdinals {
     /// Ordinals for keys of the given types.
     pub(crate) fn try_new(types: &[KeyType]) -> Result<Self> {
@@ -113,17 +122,11 @@ impl KeyOrdinals {
                 }
             }
         };
-        let has_values = |key: &KeyType| matches!(key.data_type, DataType::Dictionary(_, _));
-        let has_dictionaries =
-            matches!(encoding, Encoding::Word | Encoding::Bytes) && types.iter().any(has_values);
         Ok(Self {
             encoding,
             known: Known::default(),
             dictionaries: Dictionaries::default(),
-            dictionaries_room: match has_dictionaries {
-                true => dictionaries::MOST_BYTES,
-                false => 0,
-            },
+            has_dictionaries: matches!(types, [single] if is_dictionary(&single.data_type)),
         })
     }
 
@@ -140,17 +143,24 @@ impl KeyOrdinals {
         self.len() == 0
     }
 
-    /// Bytes held, for the memory pool.
+    /// Bytes held, for the memory pool, with those that dictionaries may come to hold.
     pub(crate) fn size(&self) -> usize {
-        self.known.words.allocation_size()
-            + self.known.short.allocation_size()
-            + self.known.long.allocation_size()
-            + self.known.long_bytes
-            + self.dictionaries_room
+        self.known.size()
+            + self.dictionaries_room()
             + match &self.encoding {
                 Encoding::Rows { converter, .. } => converter.size(),
                 _ => 0,
             }
+    }
+
+    /// Bytes that dictionaries may hold. Strings may be [read](crate::exec) as dictionaries that are
+    /// none in the schema.
+    fn dictionaries_room(&self) -> usize {
+        match self.encoding {
+            Encoding::Bytes => dictionaries::room(self.known.size()),
+            Encoding::Word if self.has_dictionaries => dictionaries::room(self.known.size()),
+            _ => 0,
+        }
     }
 
     /// Bytes that interning so many keys may take: those of larger tables.
@@ -166,14 +176,20 @@ impl KeyOrdinals {
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
     pub(crate) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let mut find = Intern(&mut self.known);
-        encode(&self.encoding, keys, rows, &self.dictionaries, &mut find)
+        let known = (&self.dictionaries, self.dictionaries_room());
+        encode(
+            &self.encoding,
+            keys,
+            rows,
+            known,
+            &mut Intern(&mut self.known),
+        )
     }
 
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
     pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let mut find = Lookup(&self.known);
-        encode(&self.encoding, keys, rows, &self.dictionaries, &mut find)
+        let known = (&self.dictionaries, self.dictionaries_room());
+        encode(&self.encoding, keys, rows, known, &mut Lookup(&self.known))
     }
 
     /// All keys that have an ordinal, by column and without a dictionary; `None` for no column
@@ -367,6 +383,10 @@ impl Find for Lookup<'_> {
     fn long(&mut self, bytes: &[u8]) -> Result<u32> {
         Ok(self.0.long.get(bytes).copied().unwrap_or(ABSENT))
     }
+}
+
+fn is_dictionary(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Dictionary(_, _))
 }
 
 fn value_type(data_type: &DataType) -> &DataType {

@@ -19,9 +19,17 @@ use datafusion::common::{HashMap, Result, exec_err};
 use super::encode::plain;
 use super::{ABSENT, Find, NULL_KEY};
 
-/// Bytes that dictionaries and the ordinals of their values may hold, and how many may be known at a time.
-pub(super) const MOST_BYTES: usize = 1 << 20;
+/// Bytes that all dictionaries may take, how many of them for each of the table of keys, and at least.
+const MOST_BYTES: usize = 1 << 20;
+const OF_TABLE: usize = 4;
+const LEAST_BYTES: usize = 1 << 14;
+/// Dictionaries that are known at a time.
 const MOST: usize = 64;
+
+/// Bytes that dictionaries and the ordinals of their values may take beside a table of keys.
+pub(super) fn room(table: usize) -> usize {
+    (LEAST_BYTES + OF_TABLE * table).min(MOST_BYTES)
+}
 
 /// The dictionaries of late, for any number of threads.
 #[derive(Debug, Default)]
@@ -46,7 +54,7 @@ impl KnownValues {
 
 impl Dictionaries {
     /// What is known of a dictionary; `None` for one that would take too much memory.
-    fn of(&self, values: &ArrayRef) -> Option<Arc<KnownValues>> {
+    fn of(&self, values: &ArrayRef, room: usize) -> Option<Arc<KnownValues>> {
         let values = values.to_data();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let same = known.iter().rev().find(|same| same.values.ptr_eq(&values));
@@ -54,11 +62,11 @@ impl Dictionaries {
             return Some(Arc::clone(same));
         }
         let size = KnownValues::size(&values);
-        if size > MOST_BYTES {
+        if size > room {
             return None;
         }
         let mut held: usize = known.iter().map(|k| KnownValues::size(&k.values)).sum();
-        while held + size > MOST_BYTES || known.len() >= MOST {
+        while held + size > room || known.len() >= MOST {
             held -= known
                 .pop_front()
                 .map_or(0, |k| KnownValues::size(&k.values));
@@ -72,13 +80,31 @@ impl Dictionaries {
         Some(added)
     }
 
-    /// Ordinals of a dictionary column.
-    pub(super) fn ordinals(&self, keys: &ArrayRef, find: &mut impl Find) -> Result<Vec<u32>> {
+    /// Ordinals of a dictionary column, where so many bytes may be taken for dictionaries.
+    pub(super) fn ordinals(
+        &self,
+        keys: &ArrayRef,
+        room: usize,
+        find: &mut impl Find,
+    ) -> Result<Vec<u32>> {
         downcast_dictionary_array!(
-            keys => ordinals(keys, self.of(keys.values()).as_deref(), find),
+            keys => match is_plain(keys) {
+                true => plain(keys.values(), find),
+                false => ordinals(keys, self.of(keys.values(), room).as_deref(), find),
+            },
             other => exec_err!("no dictionary: {other}")
         )
     }
+}
+
+/// Whether each row has the value of its own number.
+fn is_plain<K: ArrowDictionaryKeyType>(keys: &DictionaryArray<K>) -> bool {
+    let codes = keys.keys().values();
+    let last = codes.last().map(|code| code.as_usize() + 1);
+    last == Some(keys.values().len())
+        && codes.len() == keys.values().len()
+        && keys.keys().null_count() == 0
+        && (0..).zip(codes).all(|(row, code)| row == code.as_usize())
 }
 
 fn ordinals<K: ArrowDictionaryKeyType>(
