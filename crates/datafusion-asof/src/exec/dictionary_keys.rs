@@ -98,6 +98,10 @@ fn with_dictionary(
     let Some(files) = file_scan(plan) else {
         return Ok(None);
     };
+    // Who adapts files to their table by rules of his own knows of no dictionaries.
+    if files.expr_adapter_factory.is_some() {
+        return Ok(None);
+    }
     let Some(source) = files.file_source().downcast_ref::<ParquetSource>() else {
         return Ok(None);
     };
