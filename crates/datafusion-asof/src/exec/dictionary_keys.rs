@@ -36,8 +36,9 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::{FileScanConfigBuilder, FileSource, ParquetSource};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -143,11 +144,26 @@ fn source_with_dictionary(
     source.try_pushdown_projection(&ProjectionExprs::new(columns))
 }
 
-/// What a column of the scan is called in the files; `None` if it is not taken from there as it is.
+/// What a column of the scan is called in the files; `None` if it is not taken from there as it is, or a
+/// filter that the query states reads it.
 fn name_in_file(source: &ParquetSource, column: usize) -> Option<String> {
     let projection = source.projection()?;
     let read = projection.as_ref().get(column)?;
     let read = read.expr.downcast_ref::<Column>()?.index();
+    // Files leave out less by a filter that sees a cast. Those of joins compare alone, which a cast does not
+    // hinder but for Bloom filters (see `readers`).
+    let mut filters = source.filter().into_iter();
+    let hinders = filters.any(|filter| {
+        let mut stated = split_conjunction(&filter).into_iter();
+        stated.any(|filter| {
+            let columns = collect_columns(filter);
+            !filter.is::<DynamicFilterPhysicalExpr>()
+                && columns.iter().any(|column| column.index() == read)
+        })
+    });
+    if hinders {
+        return None;
+    }
     let of_files = source.table_schema().file_schema().fields();
     of_files.get(read).map(|field| field.name().clone())
 }

@@ -95,57 +95,49 @@ impl AsyncFileReader for DictionaryReader {
         let Self { reader, column } = self;
         let given = async move {
             let metadata = reader.get_metadata(options).await?;
-            column.given(metadata)
+            Ok(column.given(metadata))
         };
         given.boxed()
     }
 }
 
 impl Column {
-    fn given(&self, metadata: Arc<ParquetMetaData>) -> ParquetResult<Arc<ParquetMetaData>> {
+    fn given(&self, metadata: Arc<ParquetMetaData>) -> Arc<ParquetMetaData> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let same = kept.iter().rev().find(|[of, _]| Arc::ptr_eq(of, &metadata));
         if let Some([_, given]) = same {
-            return Ok(Arc::clone(given));
+            return Arc::clone(given);
         }
-        let Some(given) = with_dictionary(&metadata, &self.name)? else {
-            return Ok(metadata);
+        let Some(given) = with_dictionary(&metadata, &self.name) else {
+            return metadata;
         };
         let given = Arc::new(given);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
         kept.push_back([metadata, Arc::clone(&given)]);
-        Ok(given)
+        given
     }
 }
 
 /// Metadata that say of a column that it is a dictionary; `None` if it is not to be read as one.
-fn with_dictionary(
-    metadata: &ParquetMetaData,
-    column: &str,
-) -> ParquetResult<Option<ParquetMetaData>> {
+fn with_dictionary(metadata: &ParquetMetaData, column: &str) -> Option<ParquetMetaData> {
     let file = metadata.file_metadata();
     let leaves = file.schema_descr().columns();
     let leaf = leaves.iter().position(|leaf| {
         // Not a list or a part of a structure.
         leaf.path().parts() == [column] && leaf.max_rep_level() == 0
-    });
-    let Some(leaf) = leaf else {
-        return Ok(None);
-    };
+    })?;
     let mut chunks = metadata.row_groups().iter().map(|group| group.column(leaf));
     if !chunks.all(has_moderate_dictionary) {
-        return Ok(None);
+        return None;
     }
     let known = file.key_value_metadata();
-    let schema = parquet_to_arrow_schema(file.schema_descr(), known)?;
-    let Some((index, field)) = schema.fields().find(column) else {
-        return Ok(None);
-    };
+    let schema = parquet_to_arrow_schema(file.schema_descr(), known).ok()?;
+    let (index, field) = schema.fields().find(column)?;
     let strings = [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View];
     if !strings.contains(field.data_type()) {
-        return Ok(None);
+        return None;
     }
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let mut fields = schema.fields().to_vec();
@@ -169,15 +161,19 @@ fn with_dictionary(
         .set_row_groups(metadata.row_groups().to_vec())
         .set_column_index(metadata.column_index().cloned())
         .set_offset_index(metadata.offset_index().cloned());
-    Ok(Some(given.build()))
+    Some(given.build())
 }
 
-/// Whether all pages of a column hold codes of a dictionary that is not large.
+/// Whether all pages of a column hold codes of a dictionary that is not large, and there is no Bloom filter:
+/// that of a column which is cast to strings is not looked at.
 fn has_moderate_dictionary(chunk: &ColumnChunkMetaData) -> bool {
     let dictionary = chunk.dictionary_page_offset();
     let bytes = dictionary.map(|start| chunk.data_page_offset() - start);
     let is_moderate = bytes.is_some_and(|bytes| (0..=MOST_BYTES).contains(&bytes));
     let codes = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
     let pages = chunk.page_encoding_stats_mask();
-    is_moderate && pages.is_some_and(|pages| codes.iter().any(|codes| pages.is_only(*codes)))
+    let leaves_out = chunk.bloom_filter_offset().is_some();
+    is_moderate
+        && !leaves_out
+        && pages.is_some_and(|pages| codes.iter().any(|codes| pages.is_only(*codes)))
 }

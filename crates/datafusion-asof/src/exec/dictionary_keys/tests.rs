@@ -72,6 +72,11 @@ async fn columns_are_read_as_they_are_stored() {
     write(&file, few.clone(), at_first.build());
     assert_eq!(values_of(&file, &few).await, all_of_each_batch);
 
+    // With a Bloom filter, which tells a column of strings more.
+    let with_bloom = groups().set_bloom_filter_enabled(true).build();
+    write(&file, few.clone(), with_bloom);
+    assert_eq!(values_of(&file, &few).await, all_of_each_batch);
+
     // A dictionary that is nearly as large as the rows.
     let many: Vec<_> = (0..ROWS).map(|n| Some(format!("{n:0100}"))).collect();
     write(&file, many.clone(), WriterProperties::default());

@@ -100,10 +100,11 @@ impl Dictionaries {
 /// Whether each row has the value of its own number.
 fn is_plain<K: ArrowDictionaryKeyType>(keys: &DictionaryArray<K>) -> bool {
     let codes = keys.keys().values();
-    let last = codes.last().map(|code| code.as_usize() + 1);
-    last == Some(keys.values().len())
-        && codes.len() == keys.values().len()
+    codes.len() == keys.values().len()
         && keys.keys().null_count() == 0
+        && codes
+            .last()
+            .is_some_and(|code| code.as_usize() + 1 == codes.len())
         && (0..).zip(codes).all(|(row, code)| row == code.as_usize())
 }
 
