@@ -200,7 +200,7 @@ async fn run_plan<T: IndexTime>(
 }
 
 /// Takes rows to their shards. Also gives the batches in the order in which those number them.
-pub(super) async fn sharded<T: IndexTime>(
+async fn sharded<T: IndexTime>(
     plan: LinePlan<T>,
     batches: Vec<Vec<RecordBatch>>,
     tasks: usize,

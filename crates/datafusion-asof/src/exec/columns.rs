@@ -10,8 +10,6 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::project_schema;
 
-use super::side_by_side::SideBySide;
-
 /// Where a column of the output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -36,8 +34,6 @@ pub(super) struct Columns {
     pub kept_schema: SchemaRef,
     /// For each kept column one NULL.
     pub kept_nulls: Vec<ArrayRef>,
-    /// Those of them that lie together where rows are fetched in no order; `None` for fewer than two.
-    pub side_by_side: Option<SideBySide>,
     /// The kept column that tells carried rows, if there is one: the last.
     pub carried: Option<usize>,
 }
@@ -95,7 +91,6 @@ impl Columns {
             output,
             left,
             kept_nulls: nulls.collect(),
-            side_by_side: SideBySide::of(&kept_schema),
             kept_schema: Arc::new(kept_schema),
             kept,
             carried,

@@ -15,10 +15,12 @@ use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{HashMap, Result, exec_datafusion_err};
 
 use super::by_batch::ByBatch;
 use super::side_by_side::{LaidRows, SideBySide};
+use crate::kernel::index::Records;
 use crate::kernel::rows::RowId;
 
 /// Right rows that matches can be fetched from.
@@ -27,50 +29,71 @@ pub(super) trait RightRows {
     fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>>;
 }
 
-/// Batches that all are known before the first match.
+/// Rows that all are known before the first match.
 pub(super) struct KeptBatches {
     batches: Vec<RecordBatch>,
     /// By kept column; `None` where values differ in width, and of those side by side.
     fixed: Vec<Option<Box<dyn Gather>>>,
-    side_by_side: Option<LaidRows>,
+    laid: Option<LaidRows>,
     nulls: Vec<ArrayRef>,
+}
+
+/// Rows of which values lie side by side.
+pub(super) struct Laid {
+    pub side_by_side: SideBySide,
+    pub blocks: Arc<[Records]>,
+    /// The other columns.
+    pub others: Vec<RecordBatch>,
 }
 
 impl KeptBatches {
     /// `nulls` is one NULL for each column.
     pub(super) fn new(batches: Vec<RecordBatch>, nulls: &[ArrayRef]) -> Self {
+        Self::alone(batches, nulls, |_| true)
+    }
+
+    /// Of rows that have the numbers of their blocks, and batches that have those behind.
+    pub(super) fn of_laid(laid: Laid, mut batches: Vec<RecordBatch>, nulls: &[ArrayRef]) -> Self {
+        let Laid {
+            side_by_side,
+            blocks,
+            others,
+        } = laid;
+        let laid = side_by_side.rows(blocks, &batches);
+        batches.extend(others);
+        let alone = Self::alone(batches, nulls, |column| laid.of().word(column).is_none());
+        Self {
+            laid: Some(laid),
+            ..alone
+        }
+    }
+
+    fn alone(
+        batches: Vec<RecordBatch>,
+        nulls: &[ArrayRef],
+        is_alone: impl Fn(usize) -> bool,
+    ) -> Self {
         let all: Vec<&RecordBatch> = batches.iter().collect();
-        let fixed = nulls.iter().enumerate();
-        let fixed = fixed.map(|(column, null)| fixed_width(&all, column, null));
+        let fixed = nulls.iter().enumerate().map(|(column, null)| {
+            is_alone(column)
+                .then(|| fixed_width(&all, column, null))
+                .flatten()
+        });
         Self {
             fixed: fixed.collect(),
-            side_by_side: None,
+            laid: None,
             nulls: nulls.to_vec(),
             batches,
         }
     }
 
-    /// Of some the values may lie `side_by_side`.
-    pub(super) fn of_laid(
-        batches: Vec<RecordBatch>,
-        nulls: &[ArrayRef],
-        side_by_side: Option<&SideBySide>,
-    ) -> Self {
-        let is_laid = |batch: &RecordBatch| side_by_side.is_some_and(|of| of.has_laid(batch));
-        let Some(side_by_side) = side_by_side.filter(|_| batches.iter().any(is_laid)) else {
-            return Self::new(batches, nulls);
-        };
-        let all: Vec<&RecordBatch> = batches.iter().collect();
-        let fixed = nulls.iter().enumerate().map(|(column, null)| {
-            let alone = side_by_side.place(column).is_none();
-            alone.then(|| fixed_width(&all, column, null)).flatten()
-        });
-        Self {
-            fixed: fixed.collect(),
-            side_by_side: Some(side_by_side.rows(&batches)),
-            nulls: nulls.to_vec(),
-            batches,
+    /// Bytes held.
+    pub(super) fn memory(&self) -> usize {
+        let mut memory = RecordBatchMemoryCounter::new();
+        for batch in &self.batches {
+            memory.count_batch(batch);
         }
+        memory.memory_usage() + self.laid.as_ref().map_or(0, LaidRows::size)
     }
 
     pub(super) fn batches(&self) -> &[RecordBatch] {
@@ -106,15 +129,36 @@ impl KeptBatches {
 
 impl RightRows for KeptBatches {
     fn gather(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
-        let place = |column: usize| self.side_by_side.as_ref()?.place(column);
-        let laid: Vec<usize> = columns.iter().filter_map(|c| place(*c)).collect();
-        let others = columns.iter().copied().filter(|c| place(*c).is_none());
+        let Some(laid) = &self.laid else {
+            return self.gather_alone(columns, rows);
+        };
+        let is_word = |column: &&usize| laid.of().word(**column).is_some();
+        let (words, others): (Vec<usize>, Vec<usize>) = columns.iter().partition(is_word);
+        let mut gathered = laid.gather(&words, rows)?.into_iter();
+        let mut gathered_alone = match others.is_empty() {
+            true => vec![],
+            false => self.gather_alone(&others, &laid.others(rows))?,
+        }
+        .into_iter();
+        let columns = columns.iter().map(|column| {
+            let next = match is_word(&column) {
+                true => gathered.next(),
+                false => gathered_alone.next(),
+            };
+            next.ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column"))
+        });
+        columns.collect()
+    }
+}
+
+impl KeptBatches {
+    /// Columns that are not words, of rows that are in batches.
+    fn gather_alone(&self, columns: &[usize], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
+        let others = columns.iter().copied();
         let others: Vec<usize> = others.filter(|c| self.fixed[*c].is_none()).collect();
         let batch = |number: u32| self.batches.get(number as usize);
-        let fixed = columns.len() - others.len() - laid.len();
+        let fixed = columns.len() - others.len();
         let mut others = gather(&self.nulls, &others, rows, batch)?.into_iter();
-        let laid = self.side_by_side.as_ref().map(|of| of.gather(&laid, rows));
-        let mut laid = laid.transpose()?.unwrap_or_default().into_iter();
         // There is something to do for each batch.
         let pays = ByBatch::pays_for(fixed) && rows.len() >= self.batches.len();
         let by_batch = pays.then(|| ByBatch::new(rows, self.batches.len()));
@@ -123,11 +167,9 @@ impl RightRows for KeptBatches {
                 Some(rows) => fixed.gather_by_batch(rows),
                 None => fixed.gather(rows),
             },
-            None => match place(*column) {
-                Some(_) => laid.next(),
-                None => others.next(),
-            }
-            .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
+            None => others
+                .next()
+                .ok_or_else(|| exec_datafusion_err!("an ASOF JOIN did not gather a column")),
         });
         gathered.collect()
     }

@@ -40,7 +40,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext, TryEmitter, async_try_stream};
@@ -59,7 +58,7 @@ use self::right_reader::{Offered, RightReader};
 use super::asof_join::AsOfJoinExec;
 use super::by_batch::Fetched;
 use super::dynamic_filter::tell;
-use super::gather::KeptBatches;
+use super::gather::{KeptBatches, Laid};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
@@ -84,6 +83,13 @@ impl Build for LeftSide {
     fn has_ended(&self) -> bool {
         self.chosen.has_ended()
     }
+}
+
+/// The right rows that are candidates.
+#[derive(Default)]
+struct Kept {
+    laid: Option<Laid>,
+    batches: Vec<RecordBatch>,
 }
 
 /// What the left rows chose.
@@ -289,7 +295,7 @@ impl RightInput {
         }
         let _turn = left.turns.of_join().await;
         let (candidates, kept) = match left.rows() {
-            0 => (AllCandidates::default(), vec![]),
+            0 => (AllCandidates::default(), Kept::default()),
             _ => self.candidates(&left).await?,
         };
         let _timer = metrics.build_time.timer();
@@ -300,14 +306,14 @@ impl RightInput {
         counts.refused += left.hopeless.refused;
         let held = left.reservation.size() + self.reservation.size();
         metrics.peak_mem_used.set_max(held);
-        let columns = &self.matching.columns;
-        let laid = columns.side_by_side.as_ref();
-        let kept_rows: usize = kept.iter().map(RecordBatch::num_rows).sum();
-        let mut kept = KeptBatches::of_laid(kept, &columns.kept_nulls, laid);
-        let fewer = kept_rows > counts.matched + counts.matched / 4;
+        let nulls = &self.matching.columns.kept_nulls;
+        let mut kept = match kept.laid {
+            Some(laid) => KeptBatches::of_laid(laid, kept.batches, nulls),
+            None => KeptBatches::new(kept.batches, nulls),
+        };
         if let Some(row) = Packing::row_bytes(&self.matching)
             && self.waits
-            && fewer
+            && kept.memory() > counts.matched * (row + row / 4)
         {
             self.reservation.try_grow(counts.matched * row)?;
             let packing = Packing {
@@ -315,15 +321,11 @@ impl RightInput {
                 kept: Arc::new(kept),
             };
             let (packed, names) = packing.run(choices).await?;
-            kept = KeptBatches::new(packed, &columns.kept_nulls);
+            kept = KeptBatches::new(packed, nulls);
             choices = names;
         }
         let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();
-        let mut memory = RecordBatchMemoryCounter::new();
-        for batch in kept.batches() {
-            memory.count_batch(batch);
-        }
-        let held = choices_bytes + memory.memory_usage();
+        let held = choices_bytes + kept.memory();
         self.reservation.try_resize(held)?;
         Ok(Arc::new(Chosen {
             choices,
@@ -375,7 +377,7 @@ impl RightInput {
     }
 
     /// The right rows that are candidates, and their batches.
-    async fn candidates(&self, left: &LeftIndex) -> Result<(AllCandidates, Vec<RecordBatch>)> {
+    async fn candidates(&self, left: &LeftIndex) -> Result<(AllCandidates, Kept)> {
         let partitions = self.right.output_partitioning().partition_count();
         let tasks = readers(self.right.as_ref(), partitions, &self.context);
         let gathering = match left.index.rows() >= GATHERED_FROM {
@@ -388,21 +390,28 @@ impl RightInput {
             false => None,
         };
         let offered = self.read(left, (tasks, gathering.as_ref())).await?;
-        let (mut all, mut kept) = (AllCandidates::default(), vec![]);
+        let (mut all, mut kept) = (AllCandidates::default(), Kept::default());
+        let mut before = 0;
         if let Some(gathering) = gathering {
             let Some(gathering) = Arc::into_inner(gathering) else {
                 return exec_err!("a task of an ASOF JOIN did not end");
             };
-            let (gathered, batches, reservation) = gathering.finish().await?;
-            all.gathered = Some(gathered);
-            kept = batches;
-            let held = reservation.free();
+            let best = gathering.finish().await?;
+            let blocks = Arc::clone(best.gathered.blocks());
+            before = blocks.len() as u32;
+            all.gathered = Some(best.gathered);
+            kept.laid = Some(Laid {
+                side_by_side: best.side_by_side,
+                blocks,
+                others: best.others,
+            });
+            let held = best.reservation.free();
             self.reservation.try_grow(held)?;
         }
         for (candidates, batches) in offered.into_iter().flatten() {
-            let before = kept.len() as u32;
             all.streams.push(OfStream { candidates, before });
-            kept.extend(batches);
+            before += batches.len() as u32;
+            kept.batches.extend(batches);
         }
         Ok((all, kept))
     }

@@ -10,7 +10,7 @@ use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExprRef;
-use datafusion::physical_expr::expressions::{binary, case, cast, lit};
+use datafusion::physical_expr::expressions::{Column, binary, case, cast, lit};
 use datafusion::physical_plan::ColumnarValue;
 use datafusion::scalar::ScalarValue;
 
@@ -219,6 +219,15 @@ impl Matching {
             NullPolicy::IgnoreNulls => self.columns.right_in_output().filter(nullable).collect(),
             NullPolicy::RespectNulls => vec![],
         }
+    }
+
+    /// The kept right column whose values, as numbers, are the places of the right on the line.
+    pub(super) fn right_time_column(&self) -> Option<usize> {
+        let time = &self.spec.match_condition.right;
+        let column = time.downcast_ref::<Column>()?.index();
+        let kept = self.columns.kept_position(column);
+        let is_kept = self.columns.kept.get(kept) == Some(&column);
+        (is_kept && self.domain.is_of_values(Side::Right)).then_some(kept)
     }
 
     /// What an index of one side needs to know.

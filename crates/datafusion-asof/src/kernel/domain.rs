@@ -11,10 +11,12 @@
 //! | temporal types of different units | `i64` if it cannot overflow, else `i128` | the finer unit |
 //! | unsigned 64-bit integers, decimals | `i128` | 1, or the finer scale |
 //! | floats | `i64` | the next float: the order-preserving bits, `-0.0` as `0.0` |
-//! | an integer against a float | `i128` | 2^-16 of the next float: see [`integer_among_floats`] |
+//! | an integer against a float | `i128` | 2^-16 of the next float: see [`floats`] |
 //! | strings, binaries, booleans, ... | bytes of arrow's row format | none: no distance |
 //!
 //! NULL and NaN have no place on the line: they are *invalid* and never match.
+
+mod floats;
 
 use std::sync::Arc;
 
@@ -29,13 +31,12 @@ use datafusion::arrow::datatypes::{
 use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::{Result, exec_err, plan_err};
 
+use self::floats::{BETWEEN_FLOATS, integer_among_floats};
+pub(super) use self::floats::{float_key, float_of_key, split_int_float};
 use super::place::Place;
 use crate::spec::Side;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
-/// Room between two neighbouring floats for the integers that lie there: at most 2^11.
-const BETWEEN_FLOATS: u32 = 16;
-
 /// The common line of two as-of types.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeDomain {
@@ -339,6 +340,14 @@ impl TimeDomain {
         self.lane(side).data_type == *data_type
     }
 
+    /// Whether the places of a side are its values, which have 64 bits.
+    pub(crate) fn is_of_values(&self, side: Side) -> bool {
+        let Lane { data_type, factor } = self.lane(side);
+        let is_integer = *data_type == DataType::Int64 || data_type.is_temporal();
+        let is_wide = data_type.primitive_width() == Some(size_of::<i64>());
+        matches!(self.repr, Repr::I64) && *factor == 1 && is_integer && is_wide
+    }
+
     fn lane(&self, side: Side) -> &Lane {
         match side {
             Side::Right => &self.right,
@@ -565,34 +574,6 @@ fn not_nan(floats: &Float64Array) -> Option<NullBuffer> {
     let present = is_not_null(floats).ok()?;
     let numbers = BooleanArray::from_unary(floats, |x| !x.is_nan());
     Some(NullBuffer::new(present.values() & numbers.values()))
-}
-
-/// The float's place among all floats: order-preserving, `-0.0` as `0.0`.
-pub(super) fn float_key(x: f64) -> i64 {
-    let bits = (x + 0.0).to_bits().cast_signed();
-    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
-}
-
-/// The inverse of [`float_key`].
-pub(super) fn float_of_key(key: i64) -> f64 {
-    let bits = key ^ ((key >> 63).cast_unsigned() >> 1).cast_signed();
-    f64::from_bits(bits.cast_unsigned())
-}
-
-/// The integer's place among all floats: that of the greatest float not above it, and in the
-/// room up to the next float the distance from it.
-fn integer_among_floats(integer: i128) -> i128 {
-    let mut below = integer as f64;
-    if below as i128 > integer {
-        below = below.next_down();
-    }
-    (i128::from(float_key(below)) << BETWEEN_FLOATS) + (integer - below as i128)
-}
-
-/// The value at a place of [`Repr::IntFloat`]: a float and the integer distance above it.
-pub(super) fn split_int_float(place: i128) -> (f64, i128) {
-    let key = (place >> BETWEEN_FLOATS) as i64;
-    (float_of_key(key), place & ((1 << BETWEEN_FLOATS) - 1))
 }
 
 #[cfg(test)]

@@ -176,7 +176,8 @@ impl KeyOrdinals {
 
     /// The ordinals of `rows` keys; unknown keys get the next one.
     pub(crate) fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let known = (&self.dictionaries, self.dictionaries_room());
+        // Whatever had no ordinal gets one.
+        let known = (&self.dictionaries, (self.dictionaries_room(), usize::MAX));
         encode(
             &self.encoding,
             keys,
@@ -188,7 +189,7 @@ impl KeyOrdinals {
 
     /// The ordinals of `rows` keys; unknown keys are [`ABSENT`].
     pub(crate) fn lookup(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let known = (&self.dictionaries, self.dictionaries_room());
+        let known = (&self.dictionaries, (self.dictionaries_room(), self.len()));
         encode(&self.encoding, keys, rows, known, &mut Lookup(&self.known))
     }
 

@@ -1,19 +1,22 @@
-//! Right rows that are gathered until they are merged with the left.
+//! Right rows that are gathered until they meet the left.
 //!
 //! # Sides
 //!
-//! The tasks that read the right put its rows here, those that have a key of the left. When they are twice
-//! as many as the left rows, one of the tasks has them merged (`kernel/index/meeting.rs`), on all cores,
-//! while the others wait. They stay where they are until those that are the best of no left row are too many:
-//! then these go ([`thinning`](super::thinning)).
+//! The tasks that read the right deal its rows here, those that have a key of the left, with their values
+//! [`side_by_side`](crate::exec::side_by_side). When they are as many as the left rows, one of the tasks has them
+//! meet the left (`kernel/index/meeting.rs`), on all cores, while the others wait. Then they are forgotten, but for
+//! those that are the best of some left row so far, which that has copied.
+//!
+//! Columns that cannot be copied so stay in their batches until rows that are the best of no left row are too
+//! many: then these go ([`thinning`](super::thinning)).
 //!
 //! # Memory
 //!
-//! So there are never more than some right rows for each left row, however many there are in all. Their values
-//! lie [`side_by_side`](crate::exec::side_by_side), since they are fetched in no order. They are taken from the memory pool with what merging takes, before they are held. Where
-//! the pool has no room for more, or they take a quarter of it, those that were gathered are merged before.
+//! So there are never more than some right rows for each left row, however many there are in all. They are taken from
+//! the memory pool before they are dealt. Where the pool has no room for more, or they take a quarter of it, those
+//! that wait meet the left before.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::UInt32Array;
@@ -27,28 +30,20 @@ use tokio::sync::RwLock;
 
 use super::right_stream::RightRows;
 use super::thinning::Marks;
-use crate::exec::build_side::sharded;
 use crate::exec::copies::without_rest;
 use crate::exec::matching::Matching;
 use crate::exec::metrics::{BuildMetrics, gathered_rows};
-use crate::exec::parallel::{in_parallel, in_pieces};
-use crate::kernel::index::{Arrivals, Bins, Gathered, IndexPlan, Meeting, Planning, SideIndex};
-use crate::spec::Side;
+use crate::exec::parallel::in_parallel;
+use crate::exec::side_by_side::SideBySide;
+use crate::kernel::index::{Bins, Dealt, Gathered, SideIndex};
 
-/// Rows that are merged at a time, for each left row, and at least. (With more, their memory takes longer to
-/// get than merging more often; with fewer, most of them are the best of a left row, and stay.)
-const OF_LEFT_ROW: usize = 2;
+/// Rows that meet the left at a time, at least. (As many as there are left rows: with more, their memory takes
+/// longer to get than meeting more often, with fewer the left is read more often.)
 const LEAST_FULL: usize = 1 << 18;
-/// And at most: rows that are merged have numbers of 32 bits.
-const MOST_FULL: usize = 1 << 31;
-/// Of a memory pool with a limit this part may be taken by rows that wait to be merged.
+/// Of a memory pool with a limit this part may be taken by rows that wait.
 const POOL_PART: usize = 4;
 /// Rows of all batches for each that is the best of something, above which those in vain go.
 const IN_VAIN: usize = 3;
-/// Rows for each left row of which the values are laid side by side: of later ones too few are chosen.
-const LAID_OF_LEFT_ROW: usize = 6;
-/// Bytes that merging takes for each row, beside what it was gathered with.
-const MERGE_ROW: usize = 24;
 
 /// What tasks gather together.
 pub(super) struct Gathering {
@@ -58,24 +53,27 @@ pub(super) struct Gathering {
     metrics: BuildMetrics,
     gathered: Count,
     tasks: usize,
+    side_by_side: SideBySide,
     bins: Arc<Bins>,
-    /// By task what waits to be merged.
+    /// Whether records need a mask by now.
+    has_mask: AtomicBool,
+    /// By task what waits to meet the left.
     waiting: Vec<Mutex<Waiting>>,
     /// Of all tasks.
     rows: AtomicUsize,
     bytes: AtomicUsize,
-    /// Rows that have been merged.
-    merged: AtomicUsize,
-    /// What it is merged at.
+    batches: AtomicU32,
+    /// What they do not wait beyond.
     full: Full,
-    /// Tasks put rows in while they read this, and merge them while they write it.
+    /// Tasks put rows in while they read this, and have them meet the left while they write it.
     kept: RwLock<Kept>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    arrivals: Arrivals,
-    batches: Vec<RecordBatch>,
+    rows: Vec<Dealt>,
+    /// The columns that are not dealt, with the number of the batch.
+    others: Vec<(u32, RecordBatch)>,
     memory: RecordBatchMemoryCounter,
 }
 
@@ -84,7 +82,7 @@ struct Full {
     bytes: usize,
 }
 
-/// What rows are merged for.
+/// Why rows meet the left.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     /// They are enough.
@@ -95,11 +93,19 @@ enum When {
     Ended,
 }
 
-/// The batches that the best rows are of.
+/// The batches that the columns of the best rows are in which are not dealt.
 #[derive(Default)]
 struct Kept {
     batches: Vec<RecordBatch>,
     rows: usize,
+}
+
+/// What was gathered.
+pub(super) struct BestRows {
+    pub gathered: Gathered,
+    pub side_by_side: SideBySide,
+    pub others: Vec<RecordBatch>,
+    pub reservation: MemoryReservation,
 }
 
 impl Gathering {
@@ -110,16 +116,20 @@ impl Gathering {
         (tasks, metrics): (usize, &ExecutionPlanMetricsSet),
         (reservation, pool): (MemoryReservation, &Arc<dyn MemoryPool>),
     ) -> Result<Self> {
-        reservation.try_grow(Bins::size(index))?;
+        let side_by_side = SideBySide::of(matching);
+        let op = matching.spec.match_condition.op;
+        let bins = Bins::try_new(index, op, side_by_side.words())?;
+        reservation.try_grow(bins.size(false, tasks))?;
         let bytes = match pool.memory_limit() {
             MemoryLimit::Finite(limit) => limit / POOL_PART,
             MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
         };
         Ok(Self {
             matching: Arc::clone(matching),
-            bins: Arc::new(Bins::new(index)),
+            side_by_side,
+            bins: Arc::new(bins),
             full: Full {
-                rows: (OF_LEFT_ROW * index.rows()).clamp(LEAST_FULL, MOST_FULL),
+                rows: index.rows().max(LEAST_FULL),
                 bytes,
             },
             index: Arc::clone(index),
@@ -127,50 +137,46 @@ impl Gathering {
             metrics: BuildMetrics::new(metrics, 0),
             gathered: gathered_rows(metrics),
             tasks,
+            has_mask: AtomicBool::new(false),
             waiting: (0..tasks).map(|_| Mutex::default()).collect(),
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            merged: AtomicUsize::new(0),
+            batches: AtomicU32::new(0),
             kept: RwLock::default(),
         })
     }
 
     /// Puts rows of a task in.
     pub(super) async fn take(&self, task: usize, mut rows: RightRows) -> Result<()> {
-        let known = rows.offered.known();
-        if known.is_empty() {
+        let mut known = rows.offered.known();
+        if known == 0 {
             return Ok(());
         }
-        if 2 * known.len() <= rows.kept.num_rows() {
+        if 2 * known <= rows.kept.num_rows() {
+            let alone = rows.offered.known_rows();
             rows = RightRows {
-                kept: self.copied(&rows.kept, &known)?,
-                offered: rows.offered.only(&known)?,
+                kept: self.copied(&rows.kept, &alone)?,
+                offered: rows.offered.only(&alone)?,
             };
+            known = alone.len();
         }
-        let lays = self.merged.load(Ordering::Relaxed) < LAID_OF_LEFT_ROW * self.index.rows();
-        if let Some(side_by_side) = &self.matching.columns.side_by_side
-            && lays
-        {
-            rows.kept = side_by_side.lay(rows.kept)?;
-        }
+        let others = self.side_by_side.others(&rows.kept)?;
         // Not as soon as they are enough: these may have been the last.
         if self.is_full() {
-            self.merge(When::Full).await?;
+            self.meet(When::Full).await?;
         }
         loop {
             let open = self.kept.read().await;
-            let Err(no_room) = self.reserve(task, &rows) else {
-                self.put(task, rows);
-                break;
+            let Err(no_room) = self.reserve(task, (known, &rows.kept), others.as_ref()) else {
+                return self.put(task, (&rows, known), (open.batches.len(), others));
             };
-            // Asked before another task may merge: that would have made room.
+            // Asked before another task may have made room.
             if self.rows.load(Ordering::Relaxed) == 0 {
                 return Err(no_room);
             }
             drop(open);
-            self.merge(When::Now).await?;
+            self.meet(When::Now).await?;
         }
-        Ok(())
     }
 
     /// Some rows as a batch of their own.
@@ -182,34 +188,60 @@ impl Gathering {
             .kept_batch(columns.collect::<Result<_>>()?, rows.len())
     }
 
-    /// Takes the memory for rows, and for merging them.
-    fn reserve(&self, task: usize, rows: &RightRows) -> Result<()> {
-        let (count, mut waiting) = (rows.kept.num_rows(), self.waiting(task));
-        let room = waiting.arrivals.room(count, self.index.keys_len());
-        let more = waiting.memory.count_batch(&rows.kept) + room + count * MERGE_ROW;
+    /// Takes the memory for rows, so many of which have a key of the left.
+    fn reserve(
+        &self,
+        task: usize,
+        (known, kept): (usize, &RecordBatch),
+        others: Option<&RecordBatch>,
+    ) -> Result<()> {
+        let needs_mask = self.side_by_side.needs_mask(kept);
+        if needs_mask && !self.has_mask.load(Ordering::Relaxed) {
+            let wider = self.bins.size(true, self.tasks) - self.bins.size(false, self.tasks);
+            self.reservation.try_grow(wider)?;
+            if self.has_mask.swap(true, Ordering::Relaxed) {
+                self.reservation.shrink(wider);
+            }
+        }
+        let mut waiting = self.waiting(task);
+        let others = others.map_or(0, |others| waiting.memory.count_batch(others));
+        let more = self.bins.dealt_size(known, needs_mask) + others;
         self.reservation.try_grow(more)?;
         self.bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 
-    fn put(&self, task: usize, rows: RightRows) {
+    fn put(
+        &self,
+        task: usize,
+        (rows, known): (&RightRows, usize),
+        (before, others): (usize, Option<RecordBatch>),
+    ) -> Result<()> {
+        let number = match others {
+            Some(_) => before as u32 + self.batches.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
+        let payload = self.side_by_side.payload(&rows.kept, number);
+        let dealt = self.bins.deal(&rows.offered, &payload)?;
         let mut waiting = self.waiting(task);
-        (self.rows).fetch_add(rows.kept.num_rows(), Ordering::Relaxed);
-        waiting.batches.push(rows.kept);
-        waiting.arrivals.take(rows.offered, self.index.keys_len());
+        waiting.rows.push(dealt);
+        waiting.others.extend(others.map(|others| (number, others)));
+        self.rows.fetch_add(known, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// The best rows of all, the batches that they are of, and the memory of both.
-    pub(super) async fn finish(self) -> Result<(Gathered, Vec<RecordBatch>, MemoryReservation)> {
-        self.merge(When::Ended).await?;
+    /// The best rows of all, what they are laid out as, the batches of their other columns, and the memory of all.
+    pub(super) async fn finish(self) -> Result<BestRows> {
+        self.meet(When::Ended).await?;
         let Some(bins) = Arc::into_inner(self.bins) else {
             return exec_err!("a task of an ASOF JOIN did not end");
         };
-        Ok((
-            bins.finish(),
-            self.kept.into_inner().batches,
-            self.reservation,
-        ))
+        Ok(BestRows {
+            gathered: bins.finish(),
+            side_by_side: self.side_by_side,
+            others: self.kept.into_inner().batches,
+            reservation: self.reservation,
+        })
     }
 
     fn waiting(&self, task: usize) -> MutexGuard<'_, Waiting> {
@@ -221,8 +253,8 @@ impl Gathering {
             || self.bytes.load(Ordering::Relaxed) >= self.full.bytes
     }
 
-    /// Merges what waits.
-    async fn merge(&self, when: When) -> Result<()> {
+    /// Has what waits meet the left.
+    async fn meet(&self, when: When) -> Result<()> {
         let mut kept = self.kept.write().await;
         let _timer = self.metrics.build_time.timer();
         let rows = self.rows.load(Ordering::Relaxed);
@@ -231,50 +263,32 @@ impl Gathering {
             return Ok(());
         }
         self.gathered.add(rows);
-        self.merged.fetch_add(rows, Ordering::Relaxed);
         self.rows.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
+        self.batches.store(0, Ordering::Relaxed);
         let waiting = (0..self.tasks).map(|task| std::mem::take(&mut *self.waiting(task)));
-        let (arrivals, batches): (Vec<_>, Vec<_>) = waiting
-            .map(|waiting| (waiting.arrivals, waiting.batches))
+        let (dealt, others): (Vec<_>, Vec<_>) = waiting
+            .map(|waiting| (waiting.rows, waiting.others))
             .unzip();
-        let first = kept.batches.len();
-        kept.batches
-            .extend(self.meet(arrivals, batches, first).await?);
-        kept.rows += rows;
-        self.note_peak();
-        if when == When::Now || self.holds_too_many(&kept, rows, when).await? {
-            self.let_go(&mut kept, when).await?;
-        }
-        let held = kept.memory() + Bins::size(&self.index);
-        self.reservation.try_resize(held)
-    }
-
-    /// Merges rows with the left; gives their batches, the first of which has number `first`.
-    async fn meet(
-        &self,
-        arrivals: Vec<Arrivals>,
-        batches: Vec<Vec<RecordBatch>>,
-        first: usize,
-    ) -> Result<Vec<RecordBatch>> {
-        let taken = arrivals.iter().map(Arrivals::size).sum();
-        let spec = self.matching.index_spec(Side::Right);
-        let mut planning = Planning::of_arrivals(spec, arrivals, self.index.keys_len())?;
-        in_pieces(&mut planning, taken, &self.reservation).await?;
-        let IndexPlan::I64(plan) = planning.finish()? else {
-            return exec_err!("as-of values of the sides are on different lines");
-        };
-        let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
-        if let Some(more) = plan.shards_size(self.tasks).checked_sub(rows * MERGE_ROW) {
-            self.reservation.try_grow(more)?;
-        }
-        let (right, batches) = sharded(plan, batches, self.tasks).await?;
+        let dealt: Vec<Dealt> = dealt.into_iter().flatten().collect();
         let (index, bins) = (Arc::clone(&self.index), Arc::clone(&self.bins));
-        let meeting = Arc::new(Meeting::try_new(index, bins, right, first as u32)?);
-        let shards = meeting.shards().collect();
-        let met = in_parallel(self.tasks, shards, move |shard| meeting.meet(shard));
+        let meet = move |block| bins.meet(&index, block, &dealt);
+        let met = in_parallel(self.tasks, self.bins.blocks().collect(), meet);
         met.await?.into_iter().collect::<Result<()>>()?;
-        Ok(batches)
+        self.note_peak();
+        let mut others: Vec<(u32, RecordBatch)> = others.into_iter().flatten().collect();
+        if !others.is_empty() {
+            others.sort_unstable_by_key(|(number, _)| *number);
+            kept.batches
+                .extend(others.into_iter().map(|(_, batch)| batch));
+            kept.rows += rows;
+            if when == When::Now || self.holds_too_many(&kept, rows, when).await? {
+                self.let_go(&mut kept, when).await?;
+            }
+        }
+        let has_mask = self.has_mask.load(Ordering::Relaxed);
+        let held = kept.memory() + self.bins.size(has_mask, self.tasks);
+        self.reservation.try_resize(held)
     }
 
     fn note_peak(&self) {
@@ -291,8 +305,8 @@ impl Gathering {
             _ => {}
         }
         let bins = Arc::clone(&self.bins);
-        let pieces = self.bins.pieces().collect();
-        let best = in_parallel(self.tasks, pieces, move |piece| bins.count(piece));
+        let blocks = self.bins.blocks().collect();
+        let best = in_parallel(self.tasks, blocks, move |block| bins.count(block));
         let best: usize = best.await?.iter().sum();
         Ok(match when {
             // What is held now is held until the query ends, and other joins want memory too.
@@ -304,12 +318,19 @@ impl Gathering {
 
     /// Lets rows go that are not the best of anything; at the end, if there is memory for that.
     async fn let_go(&self, kept: &mut Kept, when: When) -> Result<()> {
-        let pieces: Vec<usize> = self.bins.pieces().collect();
+        let blocks: Vec<usize> = self.bins.blocks().collect();
         let batches = std::mem::take(&mut kept.batches);
         let marks = Arc::new(Marks::new(&batches));
         let (bins, of) = (Arc::clone(&self.bins), Arc::clone(&marks));
-        let mark = move |piece| bins.each(piece, |row| of.mark(*row));
-        in_parallel(self.tasks, pieces.clone(), mark).await?;
+        let laid = self.side_by_side.clone();
+        let mark = move |block| {
+            bins.each(block, |payload| {
+                if let Some(row) = laid.row(payload) {
+                    of.mark(row);
+                }
+            });
+        };
+        in_parallel(self.tasks, blocks.clone(), mark).await?;
         let Some(marks) = Arc::into_inner(marks) else {
             return exec_err!("a task of an ASOF JOIN did not end");
         };
@@ -325,8 +346,15 @@ impl Gathering {
         kept.batches = std::mem::take(&mut thinned.batches);
         kept.rows = kept.batches.iter().map(RecordBatch::num_rows).sum();
         let bins = Arc::clone(&self.bins);
-        let rename = move |piece| bins.each(piece, |row| *row = thinned.name(*row));
-        in_parallel(self.tasks, pieces, rename).await?;
+        let laid = self.side_by_side.clone();
+        let rename = move |block| {
+            bins.each(block, |payload| {
+                if let Some(row) = laid.row(payload) {
+                    laid.set_row(payload, thinned.name(row));
+                }
+            });
+        };
+        in_parallel(self.tasks, blocks, rename).await?;
         Ok(())
     }
 }

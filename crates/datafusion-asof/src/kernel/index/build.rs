@@ -194,16 +194,14 @@ fn placed<T: IndexTime, E: Copy + Default>(
 
 /// All rows in shards.
 pub(crate) struct Sharded<T: IndexTime> {
-    pub(super) layout: Layout<T>,
+    layout: Layout<T>,
     scattered: Vec<Scattered<T>>,
 }
 
 /// The rows of a shard: the list of each of its keys, one after the other.
-pub(super) struct Ordered<T> {
-    pub times: Vec<T>,
-    pub rows: Vec<u32>,
-    /// Where the list of each key ends.
-    pub ends: Vec<usize>,
+struct Ordered<T> {
+    times: Vec<T>,
+    rows: Vec<u32>,
 }
 
 /// One shard of the lists.
@@ -250,7 +248,7 @@ impl<T: IndexTime> Sharded<T> {
     }
 
     /// The rows of a shard in lists in time order.
-    pub(super) fn ordered(&self, shard: usize) -> Ordered<T> {
+    fn ordered(&self, shard: usize) -> Ordered<T> {
         match self.layout.packed_below {
             Some(row_bits) => self.ordered_packed(shard, row_bits),
             None => self.ordered_by_key(shard),
@@ -275,11 +273,7 @@ impl<T: IndexTime> Sharded<T> {
         let row = |number: &u64| (number & ((1 << row_bits) - 1)) as u32;
         let mut rows: Vec<u32> = packed.iter().map(row).collect();
         self.order_equals(&times, &mut rows);
-        Ordered {
-            ends: vec![rows.len()],
-            times,
-            rows,
-        }
+        Ordered { times, rows }
     }
 
     fn ordered_by_key(&self, shard: usize) -> Ordered<T> {
@@ -314,7 +308,6 @@ impl<T: IndexTime> Sharded<T> {
         Ordered {
             times,
             rows: numbers,
-            ends: next,
         }
     }
 

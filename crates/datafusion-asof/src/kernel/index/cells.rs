@@ -26,7 +26,9 @@ use super::line::IndexTime;
 use super::search::CACHED_ROWS;
 
 /// Rows of a list, on average, from which on cells save more than they cost.
-const WORTH: usize = 16;
+pub(super) const WORTH: usize = 16;
+/// Rows of a cell that are all looked at.
+const FEW: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Cells<T> {
@@ -55,19 +57,26 @@ impl<T: IndexTime> Cells<T> {
         if times.len() >= CACHED_ROWS || times.len() < WORTH * keys {
             return None;
         }
-        let mut cells = Self {
-            lists: Vec::with_capacity(keys),
-            starts: Vec::with_capacity(times.len() + 2 * keys),
-        };
+        let mut cells = Self::with_capacity(keys, times.len() + 2 * keys);
         for ends in offsets.windows(2) {
-            cells.add(times, ends[0]..ends[1]);
+            cells.add(times, ends[0]..ends[1], 0);
         }
         Some(cells)
     }
 
-    fn add(&mut self, times: &[T], places: Range<usize>) {
+    /// None yet, with room for so many lists and starts of cells.
+    pub(super) fn with_capacity(lists: usize, starts: usize) -> Self {
+        Self {
+            lists: Vec::with_capacity(lists),
+            starts: Vec::with_capacity(starts),
+        }
+    }
+
+    /// The cells of the next list, those times of all that are at its places; two to the power of `finer`
+    /// for each.
+    pub(super) fn add(&mut self, times: &[T], places: Range<usize>, finer: u32) {
         let list = &times[places.clone()];
-        let first = self.starts.len() as u32;
+        let first = self.starts.len();
         let (least, greatest) = match list {
             [only] => (*only, *only),
             [least, .., greatest] => (*least, *greatest),
@@ -76,21 +85,25 @@ impl<T: IndexTime> Cells<T> {
         let span: u128 = greatest.into().wrapping_sub(least.into()).cast_unsigned();
         let bits = u128::BITS - span.leading_zeros();
         let shift = bits
-            .saturating_sub(list.len().max(1).ilog2())
+            .saturating_sub(list.len().max(1).ilog2() + finer)
             .min(8 * size_of::<T>() as u32 - 1);
-        for (place, time) in places.clone().zip(list) {
-            let cell = time.cell(least, shift) as usize;
-            let known = first as usize + cell + 1;
-            if self.starts.len() < known {
-                self.starts.resize(known, place as u32);
-            }
+        let cells = greatest.cell(least, shift) as usize + 1;
+        self.starts.resize(first + cells + 1, places.start as u32);
+        let starts = &mut self.starts[first..];
+        // Where the times of a cell end, then the same of those that have none.
+        for (time, end) in list.iter().zip(places.start as u32 + 1..) {
+            starts[time.cell(least, shift) as usize + 1] = end;
         }
-        self.starts.push(places.end as u32);
+        let mut before = places.start as u32;
+        for start in starts {
+            before = before.max(*start);
+            *start = before;
+        }
         self.lists.push(List {
             least,
             greatest,
             shift,
-            first,
+            first: first as u32,
         });
     }
 
@@ -102,6 +115,24 @@ impl<T: IndexTime> Cells<T> {
         let within = time.max(list.least).min(list.greatest);
         let cell = list.first as usize + within.cell(list.least, list.shift) as usize;
         self.starts[cell] as usize..self.starts[cell + 1] as usize
+    }
+
+    /// The first position of a list that does not precede a time, found without a guess of the processor's where
+    /// cells are as fine as times are dense. `times` are those of all lists; this one is not empty.
+    #[inline]
+    pub(super) fn point(
+        &self,
+        times: &[T],
+        (key, time): (usize, T),
+        precedes: impl Fn(T) -> bool,
+    ) -> usize {
+        let Range { start, end } = self.around(key, time);
+        if end - start > FEW {
+            return start + times[start..end].partition_point(|time| precedes(*time));
+        }
+        let last = times.len() - 1;
+        let passes = |at: usize| usize::from((at < end) & precedes(times[at.min(last)]));
+        start + (start..start + FEW).map(passes).sum::<usize>()
     }
 
     pub(super) fn size(&self) -> usize {

@@ -315,8 +315,13 @@ impl Offered {
         8 * (ascents + 1) >= 7 * times.len()
     }
 
+    /// How many rows can match.
+    pub(crate) fn known(&self) -> usize {
+        self.keys.iter().filter(|key| is_known(**key)).count()
+    }
+
     /// The rows that can match.
-    pub(crate) fn known(&self) -> Vec<u32> {
+    pub(crate) fn known_rows(&self) -> Vec<u32> {
         let rows = (0..).zip(&self.keys);
         let known = rows.filter(|(_, key)| is_known(**key));
         known.map(|(row, _)| row).collect()
@@ -338,26 +343,6 @@ impl Offered {
 }
 
 impl Arrivals {
-    /// Adds rows of the other side, to whose index of so many keys their ordinals belong.
-    pub(crate) fn take(&mut self, offered: Offered, keys: usize) {
-        let of_rows = RowKeys::new(offered.keys);
-        self.count(&of_rows, &offered.times, keys);
-        self.push(Collected {
-            keys: of_rows,
-            times: offered.times,
-            places: offered.places,
-            ties: None,
-            bounds: vec![],
-            validity: vec![],
-        });
-    }
-
-    /// Bytes that [`Self::take`] may take for so many rows.
-    pub(crate) fn room(&self, rows: usize, keys: usize) -> usize {
-        let counts = keys.saturating_sub(self.counts.capacity()) * size_of::<u32>();
-        size_of::<Collected>() + rows * (size_of::<u32>() + size_of::<i64>()) + counts
-    }
-
     /// Bytes held, for the memory pool.
     pub(crate) fn size(&self) -> usize {
         self.bytes + self.counts.capacity() * size_of::<u32>()

@@ -48,6 +48,7 @@ mod plan;
 mod planning;
 mod probe;
 mod ranks;
+mod routes;
 mod search;
 mod sort;
 mod timeline;
@@ -56,11 +57,9 @@ mod walk;
 pub(crate) use self::build::Sharded;
 pub(crate) use self::candidates::{Candidates, Offer};
 pub(crate) use self::choosing::{AllCandidates, Choosing, OfStream, Placing};
-pub(crate) use self::collect::{
-    Arrivals, Hopeless, IndexBatch, IndexPart, IndexSpec, Offered, Places,
-};
+pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Offered, Places};
 pub(crate) use self::line::IndexTime;
-pub(crate) use self::meeting::{Bins, Gathered, Meeting};
+pub(crate) use self::meeting::{Bins, Dealt, Gathered, HEAD, Payload, Records, Word};
 pub(crate) use self::plan::{IndexPlan, LinePlan};
 pub(crate) use self::planning::Planning;
 pub(crate) use self::search::{Accept, LeftBatch, Matches, Search};

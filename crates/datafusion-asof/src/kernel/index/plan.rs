@@ -73,7 +73,7 @@ pub(super) struct ShardKeys {
 pub(super) struct Equals {
     /// By batch the columns of `TIES BY`.
     pub ties: Vec<Rows>,
-    /// By batch; only if they do not grow with the numbers, or somebody else wants them.
+    /// By batch; only if they do not grow with the numbers.
     pub places: Vec<Places>,
     /// Whether numbers order rows as their places do.
     pub places_ascend: bool,
@@ -115,8 +115,6 @@ pub(super) struct Planned {
     /// The times of each batch and how they were ranked, if they are no numbers.
     pub places: Option<Vec<Vec<i64>>>,
     pub ranks: Option<Ranks>,
-    /// Whether the places of rows are wanted once they are ordered.
-    pub keeps_places: bool,
 }
 
 impl<T: PlanTime> LinePlan<T> {
@@ -131,7 +129,7 @@ impl<T: PlanTime> LinePlan<T> {
         let row_bits = usize::BITS - numbers.len().leading_zeros();
         let mut layout = Layout {
             packed_below: packs(&planned.shards, &planned.routes, row_bits).then_some(row_bits),
-            equals: Equals::of(&mut batches, planned.keeps_places),
+            equals: Equals::of(&mut batches),
             offsets: planned.offsets,
             ordinals: planned.ordinals,
             numbers,
@@ -201,7 +199,7 @@ impl<T> Layout<T> {
 }
 
 impl Equals {
-    fn of(batches: &mut [OfPart], keeps_places: bool) -> Self {
+    fn of(batches: &mut [OfPart]) -> Self {
         let ends = batches.iter().map(|of_part| of_part.batch.places.ends());
         let ends: Vec<_> = ends.collect();
         let ascend = |pair: &[Option<(u64, u64)>]| match pair {
@@ -215,7 +213,7 @@ impl Equals {
             .unzip();
         Self {
             ties: ties.into_iter().flatten().collect(),
-            places: match ascend && !keeps_places {
+            places: match ascend {
                 true => vec![],
                 false => places,
             },

@@ -38,7 +38,6 @@ pub(crate) struct Planning {
     ranking: Option<Ranking>,
     ranked: bool,
     routing: Routing,
-    keeps_places: bool,
 }
 
 struct PartKeys {
@@ -86,27 +85,6 @@ impl Planning {
         Self::of_rows(spec, rows, waiting)
     }
 
-    /// Begins to bring rows together whose keys have the ordinals of an index of the other side.
-    ///
-    /// # Errors
-    /// As [`Self::try_new`].
-    pub(crate) fn of_arrivals(spec: IndexSpec, rows: Vec<Arrivals>, keys: usize) -> Result<Self> {
-        let mut counts = vec![0; keys];
-        for arrivals in &rows {
-            for (count, of_part) in counts.iter_mut().zip(&arrivals.counts) {
-                *count += *of_part as usize;
-            }
-        }
-        let as_they_are = Arc::new((0..keys as u32).collect::<Vec<_>>());
-        let ordinals_of = vec![as_they_are; rows.len()];
-        Ok(Self {
-            counts,
-            ordinals_of,
-            keeps_places: true,
-            ..Self::of_rows(spec, rows, VecDeque::new())?
-        })
-    }
-
     fn of_rows(spec: IndexSpec, parts: Vec<Arrivals>, waiting: VecDeque<PartKeys>) -> Result<Self> {
         let mut span: Option<(i128, i128)> = None;
         let (mut batches, mut batch_bytes) = (vec![], 0);
@@ -140,7 +118,6 @@ impl Planning {
             ranking: (spec.domain.line() == Line::Rows).then(Ranking::default),
             ranked: false,
             routing: Routing::default(),
-            keeps_places: false,
             spec,
         })
     }
@@ -160,7 +137,6 @@ impl Planning {
             shards: self.routing.shards,
             places,
             ranks,
-            keeps_places: self.keeps_places,
         };
         Ok(match line {
             Line::I128 => IndexPlan::I128(LinePlan::try_new(planned)?),

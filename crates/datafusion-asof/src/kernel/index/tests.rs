@@ -232,66 +232,63 @@ fn streamed(index: &SideIndex, op: MatchOp, part: &[Vec<Row>]) -> (Candidates, V
     (candidates, batches)
 }
 
-/// The same of parts that are gathered, batches of one and another part at a time.
-fn gathered(
-    index: &Arc<SideIndex>,
-    op: MatchOp,
-    parts: &[Vec<Vec<Row>>],
-) -> (Gathered, Vec<Vec<Row>>) {
-    let (keys, bins) = (index.keys_len(), Arc::new(Bins::new(index)));
-    let mut batches: Vec<Vec<Row>> = vec![];
+/// The same of parts that are gathered, batches of one and another part at a time. Their rows have a word of payload
+/// that is 1 off their place and, but for those of some batches, a mask that is 2 off.
+fn gathered(index: &SideIndex, op: MatchOp, parts: &[Vec<Vec<Row>>]) -> (Gathered, Vec<Vec<Row>>) {
+    let bins = Bins::try_new(index, op, 1).expect("numbers");
     let all: Vec<Vec<Row>> = parts.concat();
-    // The last batches first, and so few at last that a shard has several keys.
+    // The last batches first, those without a mask.
     let (last, first) = all.split_at(all.len() / 4);
-    for chunk in [first, last] {
-        let (first, second) = chunk.split_at(chunk.len() / 2);
-        let halves = [second, first];
-        let arrivals = halves.map(|half| {
-            let mut arrivals = Arrivals::default();
-            for rows in half {
-                arrivals.take(offered(index, rows), keys);
-            }
-            arrivals
+    for (number, chunk) in [first, last].into_iter().enumerate() {
+        let dealt = chunk.iter().enumerate().map(|(batch, rows)| {
+            let off = |by: u64| rows.iter().map(|row| row.place + by).collect();
+            let payload = Payload {
+                words: vec![Word::Each(off(1))],
+                mask: (number > 0 && batch % 3 > 0).then(|| off(2)),
+            };
+            let offered = offered(index, rows);
+            let dealt = bins.deal(&offered, &payload).expect("numbers");
+            let most = bins.dealt_size(offered.known(), payload.mask.is_some());
+            assert!(dealt.size() <= most);
+            dealt
         });
-        let spec = spec(Side::Right, op);
-        let planning = Planning::of_arrivals(spec, arrivals.into(), keys);
-        let mut planning = planning.expect("rows");
-        while planning.piece().expect("a piece") {}
-        let IndexPlan::I64(plan) = planning.finish().expect("a plan") else {
-            panic!("times are numbers");
-        };
-        let before = batches.len() as u32;
-        let order = plan.batches().iter();
-        batches.extend(order.map(|(half, batch)| halves[*half][*batch].clone()));
-        let (layout, jobs) = plan.into_jobs();
-        let scattered = jobs.into_iter().map(|job| layout.scatter(job)).collect();
-        let right = Sharded::new(layout, scattered);
-        let meeting = Meeting::try_new(Arc::clone(index), Arc::clone(&bins), right, before);
-        let meeting = meeting.expect("numbers");
-        meeting
-            .shards()
-            .try_for_each(|shard| meeting.meet(shard))
+        let dealt: Vec<Dealt> = dealt.collect();
+        let mut blocks = bins.blocks();
+        blocks
+            .try_for_each(|block| bins.meet(index, block, &dealt))
             .expect("numbers");
-        drop(meeting);
-        // All rows stay or, now and then, the best alone.
-        if !before.is_multiple_of(3) {
-            continue;
-        }
-        let mut copied = vec![];
-        for piece in bins.pieces() {
-            let (number, mut rows) = (copied.len() as u32, vec![]);
-            bins.each(piece, |id| {
-                rows.push(batches[id.batch as usize][id.row as usize]);
-                id.batch = number;
-                id.row = rows.len() as u32 - 1;
+        let mut best = 0;
+        bins.blocks().for_each(|block| {
+            bins.each(block, |payload| {
+                best += 1;
+                payload[0] += 1;
             });
-            assert_eq!(bins.count(piece), rows.len());
-            copied.push(rows);
-        }
-        batches = copied;
+            bins.each(block, |payload| payload[0] -= 1);
+        });
+        assert_eq!(
+            best,
+            bins.blocks().map(|block| bins.count(block)).sum::<usize>()
+        );
     }
-    let bins = Arc::into_inner(bins).expect("no meeting");
-    (bins.finish(), batches)
+    let gathered = bins.finish();
+    let rows = gathered.blocks().iter().map(|records| {
+        let rows = (0..records.len()).map(|at| {
+            let record = records.record(at);
+            let place = record[1];
+            if place != u64::MAX {
+                assert_eq!(record[HEAD], place + 1);
+                assert!([place + 2, u64::MAX].contains(&records.mask(at)));
+            }
+            Row {
+                key: None,
+                time: None,
+                place,
+            }
+        });
+        rows.collect()
+    });
+    let rows = rows.collect();
+    (gathered, rows)
 }
 
 /// Right rows that are offered, that are gathered, and some of each.

@@ -2,11 +2,11 @@
 //!
 //! Batches of a file, of a row group or of a table in memory mostly share their dictionary. The ordinals
 //! of the values of such dictionaries are kept, so that a row costs a look at its code. Keys without
-//! an ordinal are looked up anew: they may have got one since.
+//! an ordinal are looked up anew once others have got one.
 
 use std::collections::VecDeque;
 use std::iter::repeat_with;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{
@@ -17,8 +17,10 @@ use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType};
 use datafusion::common::{HashMap, Result, exec_err};
 
 use super::encode::plain;
-use super::{ABSENT, Find, NULL_KEY};
+use super::{ABSENT, Find, NULL_KEY, REFUSED};
 
+/// Stands for a value that is still to be looked up: no ordinal is that.
+const UNKNOWN: u32 = REFUSED;
 /// Bytes that all dictionaries may take, how many of them for each of the table of keys, and at least.
 const MOST_BYTES: usize = 1 << 20;
 const OF_TABLE: usize = 4;
@@ -42,11 +44,24 @@ pub(super) struct Dictionaries {
 #[derive(Debug)]
 struct KnownValues {
     values: ArrayData,
-    /// By code; [`ABSENT`] for those that are still to be looked up.
+    /// By code.
     ordinals: Vec<AtomicU32>,
+    /// How many keys had an ordinal when the last of them was looked up.
+    keys: AtomicUsize,
 }
 
 impl KnownValues {
+    /// What is known of a code while so many keys have an ordinal.
+    fn while_there_are(&self, keys: usize) -> &[AtomicU32] {
+        if self.keys.swap(keys, Ordering::Relaxed) != keys {
+            let ordinals = self.ordinals.iter();
+            ordinals
+                .filter(|ordinal| ordinal.load(Ordering::Relaxed) == ABSENT)
+                .for_each(|ordinal| ordinal.store(UNKNOWN, Ordering::Relaxed));
+        }
+        &self.ordinals
+    }
+
     fn size(values: &ArrayData) -> usize {
         values.get_array_memory_size() + values.len() * size_of::<AtomicU32>()
     }
@@ -71,26 +86,32 @@ impl Dictionaries {
                 .pop_front()
                 .map_or(0, |k| KnownValues::size(&k.values));
         }
-        let unknown = repeat_with(|| AtomicU32::new(ABSENT));
+        let unknown = repeat_with(|| AtomicU32::new(UNKNOWN));
         let added = Arc::new(KnownValues {
             ordinals: unknown.take(values.len()).collect(),
+            keys: AtomicUsize::new(0),
             values,
         });
         known.push_back(Arc::clone(&added));
         Some(added)
     }
 
-    /// Ordinals of a dictionary column, where so many bytes may be taken for dictionaries.
+    /// Ordinals of a dictionary column, where so many bytes may be taken for dictionaries and so many keys have
+    /// an ordinal.
     pub(super) fn ordinals(
         &self,
         keys: &ArrayRef,
-        room: usize,
+        (room, known): (usize, usize),
         find: &mut impl Find,
     ) -> Result<Vec<u32>> {
         downcast_dictionary_array!(
             keys => match is_plain(keys) {
                 true => plain(keys.values(), find),
-                false => ordinals(keys, self.of(keys.values(), room).as_deref(), find),
+                false => {
+                    let values = self.of(keys.values(), room);
+                    let values = values.as_deref();
+                    ordinals(keys, values.map(|values| values.while_there_are(known)), find)
+                }
             },
             other => exec_err!("no dictionary: {other}")
         )
@@ -110,13 +131,12 @@ fn is_plain<K: ArrowDictionaryKeyType>(keys: &DictionaryArray<K>) -> bool {
 
 fn ordinals<K: ArrowDictionaryKeyType>(
     keys: &DictionaryArray<K>,
-    known: Option<&KnownValues>,
+    known: Option<&[AtomicU32]>,
     find: &mut impl Find,
 ) -> Result<Vec<u32>> {
-    let known = known.map(|known| known.ordinals.as_slice());
     let ordinal = |code: usize| match known {
         Some(known) => known[code].load(Ordering::Relaxed),
-        None => ABSENT,
+        None => UNKNOWN,
     };
     let (codes, nulls) = (keys.keys().values(), keys.keys().nulls());
     let mut ordinals: Vec<u32> = match nulls {
@@ -158,7 +178,7 @@ impl NewCodes {
     fn of(ordinals: &[u32], code: impl Fn(usize) -> usize) -> Self {
         let (mut new, mut numbers) = (Self::default(), HashMap::new());
         let rows = ordinals.iter().enumerate();
-        for (row, _) in rows.filter(|(_, ordinal)| **ordinal == ABSENT) {
+        for (row, _) in rows.filter(|(_, ordinal)| **ordinal == UNKNOWN) {
             let code = code(row);
             let number = *numbers.entry(code).or_insert_with(|| {
                 new.codes.push(code);

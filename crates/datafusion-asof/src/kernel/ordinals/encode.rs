@@ -21,13 +21,13 @@ pub(super) fn encode(
     encoding: &Encoding,
     keys: &[ArrayRef],
     rows: usize,
-    (dictionaries, room): (&Dictionaries, usize),
+    (dictionaries, memo): (&Dictionaries, (usize, usize)),
     find: &mut impl Find,
 ) -> Result<Vec<u32>> {
     match encoding {
         Encoding::NoKey => Ok(vec![0; rows]),
         Encoding::Word | Encoding::Bytes => match keys[0].data_type() {
-            DataType::Dictionary(_, _) => dictionaries.ordinals(&keys[0], room, find),
+            DataType::Dictionary(_, _) => dictionaries.ordinals(&keys[0], memo, find),
             _ => plain(&keys[0], find),
         },
         Encoding::Rows {

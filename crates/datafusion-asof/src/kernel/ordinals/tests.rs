@@ -42,6 +42,7 @@ fn dictionaries_of_many_batches() {
     let names = |of: &[Option<&str>]| Arc::new(StringArray::from(of.to_vec())) as ArrayRef;
     let first = names(&[Some("a"), None, Some("b"), Some("a"), Some("c")]);
     let second = names(&[Some("c"), Some("d"), Some("a")]);
+    let third = names(&[Some("x"), Some("y")]);
     let part = first.slice(2, 3);
     let column = |values: &ArrayRef, codes: &[Option<u32>]| {
         let codes = UInt32Array::from(codes.to_vec());
@@ -65,6 +66,12 @@ fn dictionaries_of_many_batches() {
         (true, column(&second, &[Some(1), Some(0), Some(2)])),
         (false, column(&second, &[Some(1), Some(0), Some(2)])),
         (false, column(&names(&[None]), &[Some(0), None])),
+        (false, column(&third, &[Some(0), Some(1)])),
+        (true, column(&names(&[Some("e")]), &[Some(0)])),
+        (false, column(&third, &[Some(1), Some(0)])),
+        (true, column(&names(&[Some("y")]), &[Some(0)])),
+        (false, column(&third, &[Some(1), Some(0)])),
+        (false, column(&third, &[Some(0), Some(1)])),
     ];
     for (interns, keys) in batches {
         let rows = keys.len();
@@ -81,7 +88,7 @@ fn dictionaries_of_many_batches() {
         };
         assert_eq!(found.expect("keys"), expected.expect("keys"));
     }
-    assert_eq!(ordinals.len(), 4);
+    assert_eq!(ordinals.len(), 6);
 }
 
 /// Far more dictionaries than are remembered, each of them twice, and one too large to be.

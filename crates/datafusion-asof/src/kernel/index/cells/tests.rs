@@ -25,6 +25,20 @@ const LENGTHS: [usize; 12] = [1, 2, 3, 0, 17, 100, 1000, 1, 4096, 5000, 0, 1];
 fn holds<T: IndexTime>(times: &[T], offsets: &[usize], probes: &[T]) {
     let cells = Cells::of(times, offsets).expect("few rows, fewer keys");
     assert!(cells.size() <= Cells::<T>::size_of(times.len(), offsets.len() - 1));
+    around_and_at(&cells, times, offsets, probes);
+    for finer in 1..4 {
+        let lists = offsets.len() - 1;
+        let room = (times.len() << finer) + 2 * lists;
+        let mut cells = Cells::with_capacity(lists, room);
+        for ends in offsets.windows(2) {
+            cells.add(times, ends[0]..ends[1], finer);
+        }
+        assert_eq!(cells.starts.capacity(), room);
+        around_and_at(&cells, times, offsets, probes);
+    }
+}
+
+fn around_and_at<T: IndexTime>(cells: &Cells<T>, times: &[T], offsets: &[usize], probes: &[T]) {
     for (key, ends) in offsets.windows(2).enumerate() {
         let list = &times[ends[0]..ends[1]];
         if list.is_empty() {
@@ -39,6 +53,9 @@ fn holds<T: IndexTime>(times: &[T], offsets: &[usize], probes: &[T]) {
                 around.start <= first && last <= around.end,
                 "{time:?} in {around:?}"
             );
+            let of_list = (key, *time);
+            assert_eq!(cells.point(times, of_list, |than| than < *time), first);
+            assert_eq!(cells.point(times, of_list, |than| than <= *time), last);
         }
     }
 }
