@@ -17,8 +17,8 @@
 //!
 //! # Memory
 //!
-//! The left side with its index, 28 bytes for each left row and task, 16 for each left row while they
-//! choose, of which 8 stay, and the right rows that are the best candidate so far of some left row: of
+//! The left side with its index, 28 bytes for each left row and task, 8 for each left row once they
+//! choose, and the right rows that are the best candidate so far of some left row: of
 //! a batch only those, once they are few, are copied out, so the rest of it is let go at once. Rows that are
 //! gathered are not many more than the left rows either ([`gathering`]). All of it is taken from the memory pool as `AsOfJoinBuild`, before it is held. Nothing is spilled.
 //!
@@ -35,7 +35,6 @@ mod right_stream;
 mod thinning;
 mod turns;
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -62,11 +61,11 @@ use super::gather::{KeptBatches, Laid};
 use super::matching::Matching;
 use super::metrics::{BuildMetrics, ProbeMetrics};
 use super::output::{Choice, Output};
-use super::parallel::{Ahead, Queue, in_order, in_parallel, in_pieces, most_tasks, readers};
+use super::parallel::{Ahead, Queue, in_order, in_parallel, most_tasks, readers};
 use super::row_place::reads_apart;
 use super::shared_build::{Attempt, Build, BuildFuture};
-use crate::kernel::index::{AllCandidates, Choosing, OfStream, Placing, SideIndex};
-use crate::kernel::rows::{MatchCounts, RowId};
+use crate::kernel::index::{AllCandidates, Choices, Choosing, OfStream};
+use crate::kernel::rows::MatchCounts;
 use crate::spec::Side;
 
 /// Left rows of which an index does not stay in cache: right rows in no order are gathered for them.
@@ -94,8 +93,7 @@ struct Kept {
 
 /// What the left rows chose.
 pub(super) struct Chosen {
-    /// By section of the left.
-    choices: Vec<Vec<RowId>>,
+    choices: Choices,
     tasks: usize,
     /// Until a partition has reported them.
     counts: Mutex<Option<MatchCounts>>,
@@ -207,9 +205,9 @@ impl Chosen {
         if left.num_rows() != batch.rows.num_rows() {
             return exec_err!("left batches of an ASOF JOIN are not those that were indexed");
         }
-        let rows = batch.start..batch.start + left.num_rows();
+        let rows = self.choices.of(batch.start..batch.start + left.num_rows());
         let choice = Choice {
-            rows: &self.choices[batch.section][rows],
+            rows: &rows,
             by_class: &[],
             class_of_column: &[],
             fetched: Fetched::default(),
@@ -294,13 +292,12 @@ impl RightInput {
             tell(filter, &self.matching, Side::Right, index)?;
         }
         let _turn = left.turns.of_join().await;
-        let (candidates, kept) = match left.rows() {
+        let (candidates, kept) = match left.rows {
             0 => (AllCandidates::default(), Kept::default()),
             _ => self.candidates(&left).await?,
         };
         let _timer = metrics.build_time.timer();
-        let sections = left.sections.clone();
-        let (mut choices, mut counts) = self.choose(index, candidates, sections).await?;
+        let (mut choices, mut counts) = self.choose(&left, candidates).await?;
         counts.null_key += left.hopeless.null_key;
         counts.null_time += left.hopeless.null_time;
         counts.refused += left.hopeless.refused;
@@ -318,14 +315,14 @@ impl RightInput {
             self.reservation.try_grow(counts.matched * row)?;
             let packing = Packing {
                 matching: Arc::clone(&self.matching),
-                kept: Arc::new(kept),
+                kept,
+                choices,
             };
-            let (packed, names) = packing.run(choices).await?;
-            kept = KeptBatches::new(packed, nulls);
-            choices = names;
+            let packed = packing.run(left.rows, self.tasks).await?;
+            kept = KeptBatches::new(packed.batches, nulls);
+            choices = packed.choices;
         }
-        let choices_bytes: usize = choices.iter().map(|of| size_of_val(of.as_slice())).sum();
-        let held = choices_bytes + kept.memory();
+        let held = Choices::size(left.rows) + kept.memory();
         self.reservation.try_resize(held)?;
         Ok(Arc::new(Chosen {
             choices,
@@ -336,20 +333,22 @@ impl RightInput {
         }))
     }
 
-    /// What left rows take, by section.
+    /// What left rows take.
     async fn choose(
         &self,
-        index: &Arc<SideIndex>,
+        left: &LeftIndex,
         candidates: AllCandidates,
-        sections: Vec<Range<usize>>,
-    ) -> Result<(Vec<Vec<RowId>>, MatchCounts)> {
-        let (tasks, index) = (self.tasks, Arc::clone(index));
-        self.reservation.try_grow(Choosing::size(&index))?;
+    ) -> Result<(Choices, MatchCounts)> {
+        let tasks = self.tasks;
+        self.reservation.try_grow(Choices::size(left.rows))?;
+        let pieces = in_parallel(tasks, Choices::pieces(left.rows), Choices::piece).await?;
         let search = (
             self.matching.spec.match_condition.op,
             self.matching.tolerance,
         );
-        let choosing = Arc::new(Choosing::new(index, candidates, search));
+        let choices = Choices::new(pieces);
+        let choosing = Choosing::new(Arc::clone(&left.index), (candidates, choices), search);
+        let choosing = Arc::new(choosing);
         let stretches = choosing.stretches();
         let of = Arc::clone(&choosing);
         let leaves = in_parallel(tasks, stretches.clone(), move |stretch| of.leaves(stretch));
@@ -359,21 +358,14 @@ impl RightInput {
         let chosen = in_parallel(tasks, stretches, move |(stretch, carried)| {
             of.choose(stretch, carried)
         });
-        let chosen = chosen.await?.into_iter().collect::<Result<_>>()?;
+        let mut counts = MatchCounts::default();
+        for of_stretch in chosen.await? {
+            counts += of_stretch?;
+        }
         let Some(choosing) = Arc::into_inner(choosing) else {
             return exec_err!("a task of an ASOF JOIN did not end");
         };
-        let choices = Arc::new(choosing.finish(chosen));
-        let mut placing = JoinSet::new();
-        for (section, of) in sections.into_iter().enumerate() {
-            let mut work = Placing::new(Arc::clone(&choices), of);
-            let reservation = Arc::clone(&self.reservation);
-            placing.spawn(async move {
-                in_pieces(&mut work, 0, &reservation).await?;
-                Ok((section, work.finish()))
-            });
-        }
-        Ok((in_order(placing).await?, choices.counts))
+        Ok((choosing.finish(), counts))
     }
 
     /// The right rows that are candidates, and their batches.

@@ -13,7 +13,6 @@
 //! The left batches with 12 to 20 bytes a row, and while the index is built up to 28 more, taken
 //! from the pool as `AsOfJoinBuild`. It is held until the last join of the chain has ended.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -48,49 +47,18 @@ pub(crate) struct LeftIndex {
     pub index: Arc<SideIndex>,
     /// By partition.
     pub batches: Vec<Vec<LeftBatch>>,
-    /// Numbers of the left rows in each section; tasks share them out.
-    pub sections: Vec<Range<usize>>,
+    /// How many left rows there are.
+    pub rows: usize,
     pub hopeless: Hopeless,
     pub reservation: Arc<MemoryReservation>,
     pub turns: Arc<Turns>,
 }
 
-/// A left batch, of which the rows are numbered from `start` on in a section of the left.
+/// A left batch, of which the rows are numbered from `start` on.
 pub(crate) struct LeftBatch {
-    pub section: usize,
     pub start: usize,
     /// The columns that come out.
     pub rows: RecordBatch,
-}
-
-impl LeftIndex {
-    pub(super) fn rows(&self) -> usize {
-        self.sections.last().map_or(0, |last| last.end)
-    }
-}
-
-/// The left batches while they are numbered.
-struct Sections {
-    of: Vec<Range<usize>>,
-    /// Rows from which on a section is full.
-    full: usize,
-}
-
-impl Sections {
-    fn add(&mut self, batch: &RecordBatch) -> LeftBatch {
-        let end = self.of.last().map_or(0, |last| last.end);
-        if self.of.last().is_none_or(|last| last.len() >= self.full) {
-            self.of.push(end..end);
-        }
-        let section = self.of.len() - 1;
-        let of = &mut self.of[section];
-        of.end += batch.num_rows();
-        LeftBatch {
-            section,
-            start: end - of.start,
-            rows: batch.clone(),
-        }
-    }
 }
 
 /// What the reading of a left side needs.
@@ -119,22 +87,24 @@ impl LeftInput {
         for part in &parts {
             hopeless += part.hopeless();
         }
-        let rows: usize = batches.iter().flatten().map(RecordBatch::num_rows).sum();
-        let mut sections = Sections {
-            of: vec![],
-            full: rows.div_ceil(self.tasks),
+        let mut end = 0;
+        let mut numbered = |batch: &RecordBatch| {
+            let start = end;
+            end += batch.num_rows();
+            LeftBatch {
+                start,
+                rows: batch.clone(),
+            }
         };
-        let numbered = batches
-            .iter()
-            .map(|of_part| of_part.iter().map(|batch| sections.add(batch)).collect());
-        let numbered = numbered.collect();
+        let of_part = |of_part: &Vec<RecordBatch>| of_part.iter().map(&mut numbered).collect();
+        let numbered: Vec<Vec<LeftBatch>> = batches.iter().map(of_part).collect();
         let (index, _) = build_index(parts, batches, self.tasks, &reservation).await?;
         metrics.peak_mem_used.set_max(reservation.size());
         reservation.try_resize(kept.size() + index.size())?;
         Ok(Arc::new(LeftIndex {
             index: Arc::new(index),
             batches: numbered,
-            sections: sections.of,
+            rows: end,
             hopeless,
             reservation,
             turns: Arc::new(Turns::new(self.tasks, pool)),

@@ -9,28 +9,30 @@
 //! A row that several left rows chose is copied for each, so only rows of one width are: of those it is
 //! known before how many bytes copies take.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
-use datafusion::common::runtime::JoinSet;
+use datafusion::common::{Result, exec_err};
 
 use crate::exec::copies::PIECE;
 use crate::exec::gather::{KeptBatches, RightRows};
 use crate::exec::matching::Matching;
-use crate::exec::parallel::in_order;
+use crate::exec::parallel::in_parallel;
+use crate::kernel::index::Choices;
 use crate::kernel::rows::RowId;
 
-/// The rows that sections of the left chose.
+/// The rows that left rows chose.
 pub(super) struct Packing {
     pub matching: Arc<Matching>,
-    pub kept: Arc<KeptBatches>,
+    pub kept: KeptBatches,
+    pub choices: Choices,
 }
 
 /// Rows in batches of their own, and the choices that name them.
-struct Packed {
-    batches: Vec<RecordBatch>,
-    choices: Vec<RowId>,
+pub(super) struct Packed {
+    pub batches: Vec<RecordBatch>,
+    pub choices: Choices,
 }
 
 impl Packing {
@@ -42,46 +44,36 @@ impl Packing {
         widths.sum()
     }
 
-    /// Copies the chosen rows, a task for each section; gives them and the choices of sections anew.
-    pub(super) async fn run(
-        self,
-        choices: Vec<Vec<RowId>>,
-    ) -> Result<(Vec<RecordBatch>, Vec<Vec<RowId>>)> {
+    /// Copies the rows that so many left rows chose, by so many tasks.
+    pub(super) async fn run(self, left_rows: usize, tasks: usize) -> Result<Packed> {
         let packing = Arc::new(self);
-        let mut sections = JoinSet::new();
-        for (section, choices) in choices.into_iter().enumerate() {
-            let packing = Arc::clone(&packing);
-            sections.spawn(async move { Ok((section, packing.pack(choices).await?)) });
-        }
-        let (mut batches, mut choices) = (vec![], vec![]);
-        for mut of_section in in_order(sections).await? {
-            for row in of_section.choices.iter_mut().filter(|row| row.is_some()) {
-                row.batch += batches.len() as u32;
-            }
-            batches.extend(of_section.batches);
-            choices.push(of_section.choices);
-        }
-        Ok((batches, choices))
+        let pieces = (0..left_rows).step_by(PIECE);
+        let pieces = pieces.map(|start| start..left_rows.min(start + PIECE));
+        let of = Arc::clone(&packing);
+        let pack = move |(number, left): (usize, Range<usize>)| of.pack(number as u32, left);
+        let batches = in_parallel(tasks, pieces.enumerate().collect(), pack).await?;
+        let Some(packing) = Arc::into_inner(packing) else {
+            return exec_err!("a task of an ASOF JOIN did not end");
+        };
+        Ok(Packed {
+            batches: batches.into_iter().collect::<Result<_>>()?,
+            choices: packing.choices,
+        })
     }
 
-    async fn pack(&self, mut choices: Vec<RowId>) -> Result<Packed> {
+    /// Copies the rows that some left rows chose into the batch of a number.
+    fn pack(&self, number: u32, left: Range<usize>) -> Result<RecordBatch> {
         let columns: Vec<usize> = (0..self.matching.columns.kept_nulls.len()).collect();
-        let mut batches = vec![];
-        for choices in choices.chunks_mut(PIECE) {
-            let chosen = choices.iter().filter(|row| row.is_some()).copied();
-            let chosen: Vec<RowId> = chosen.collect();
-            let copied = self.kept.gather(&columns, &chosen)?;
-            let copied = self.matching.kept_batch(copied, chosen.len())?;
-            let rows = choices.iter_mut().filter(|row| row.is_some());
-            for (choice, row) in rows.zip(0..) {
-                *choice = RowId {
-                    batch: batches.len() as u32,
-                    row,
-                };
-            }
-            batches.push(copied);
-            tokio::task::yield_now().await;
+        let choices = self.choices.of(left.clone());
+        let chosen = choices.iter().filter(|row| row.is_some()).copied();
+        let chosen: Vec<RowId> = chosen.collect();
+        let copied = self.kept.gather(&columns, &chosen)?;
+        let copied = self.matching.kept_batch(copied, chosen.len())?;
+        let chose = left.zip(&choices).filter(|(_, row)| row.is_some());
+        for ((left, _), row) in chose.zip(0..) {
+            let batch = number;
+            self.choices.put(left, RowId { batch, row });
         }
-        Ok(Packed { batches, choices })
+        Ok(copied)
     }
 }

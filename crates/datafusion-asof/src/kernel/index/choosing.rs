@@ -12,16 +12,16 @@
 //! ```text
 //! 1  Choosing::leaves    of each stretch                              jobs
 //! 2  Choosing::carried   from each stretch to the next                in one go
-//! 3  Choosing::choose    by position                                  jobs
-//! 4  Placing             by number of the left row                    a task for each range of them
+//! 3  Choosing::choose    by position, what it takes is put down by number of the left row          jobs
 //! ```
 //!
 //! # Memory
 //!
-//! 8 bytes for each position and 8 for each left row.
+//! 8 bytes for each left row.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::{Result, exec_err};
 
@@ -29,7 +29,7 @@ use super::SideIndex;
 use super::candidates::{Best, Candidates, NOTHING};
 use super::line::LineTimes;
 use super::meeting::Gathered;
-use crate::kernel::pieces::{PIECE, Pieces};
+use crate::kernel::pieces::PIECE;
 use crate::kernel::rows::{MatchCounts, RowId};
 use crate::kernel::tolerance::Tolerance;
 use crate::spec::{AsOfDirection, MatchOp};
@@ -55,6 +55,14 @@ pub(crate) struct Choosing {
     candidates: AllCandidates,
     backward: bool,
     tolerance: Option<Tolerance>,
+    choices: Choices,
+}
+
+/// What left rows take, by their number.
+#[derive(Default)]
+pub(crate) struct Choices {
+    /// Rows in [`PIECE`]s; of each what its id is not, so that zero is no row.
+    pieces: Vec<Vec<AtomicU64>>,
 }
 
 /// The best row so far of the key that is gone through.
@@ -64,19 +72,60 @@ pub(crate) struct Carried {
     best: Best,
 }
 
-/// What some positions take, in the order in which they are gone through.
-pub(crate) struct Chosen {
-    /// The place of the first of them in that order.
-    first: usize,
-    rows: Vec<RowId>,
-    pub counts: MatchCounts,
+impl Choices {
+    /// None yet, of so many left rows; `pieces` are all [`Self::piece`]s.
+    pub(crate) fn new(pieces: Vec<Vec<AtomicU64>>) -> Self {
+        Self { pieces }
+    }
+
+    /// Room for some of the left rows; this many for so many of them.
+    pub(crate) fn pieces(rows: usize) -> Vec<Range<usize>> {
+        let starts = (0..rows).step_by(PIECE);
+        starts.map(|start| start..rows.min(start + PIECE)).collect()
+    }
+
+    pub(crate) fn piece(rows: Range<usize>) -> Vec<AtomicU64> {
+        rows.map(|_| AtomicU64::new(0)).collect()
+    }
+
+    /// Bytes for so many left rows, for the memory pool.
+    pub(crate) fn size(rows: usize) -> usize {
+        rows * size_of::<AtomicU64>()
+    }
+
+    /// What some left rows take.
+    pub(crate) fn of(&self, rows: Range<usize>) -> Vec<RowId> {
+        let mut taken = Vec::with_capacity(rows.len());
+        let mut start = rows.start;
+        while start < rows.end {
+            let (piece, first) = (&self.pieces[start / PIECE], start % PIECE);
+            let end = piece.len().min(first + rows.end - start);
+            let words = piece[first..end].iter();
+            taken.extend(words.map(|word| {
+                let id = !word.load(Ordering::Relaxed);
+                RowId {
+                    batch: (id >> u32::BITS) as u32,
+                    row: id as u32,
+                }
+            }));
+            start += end - first;
+        }
+        taken
+    }
+
+    /// Puts down what a left row takes.
+    #[inline]
+    pub(crate) fn put(&self, left: usize, RowId { batch, row }: RowId) {
+        let id = u64::from(batch) << u32::BITS | u64::from(row);
+        self.pieces[left / PIECE][left % PIECE].store(!id, Ordering::Relaxed);
+    }
 }
 
 impl Choosing {
-    /// `candidates` of the whole right side.
+    /// `candidates` of the whole right side; `choices` of all left rows.
     pub(crate) fn new(
         index: Arc<SideIndex>,
-        candidates: AllCandidates,
+        (candidates, choices): (AllCandidates, Choices),
         (op, tolerance): (MatchOp, Option<Tolerance>),
     ) -> Self {
         Self {
@@ -84,12 +133,8 @@ impl Choosing {
             index,
             candidates,
             tolerance,
+            choices,
         }
-    }
-
-    /// Bytes that the choices of all positions of an index hold.
-    pub(crate) fn size(index: &SideIndex) -> usize {
-        index.all.rows.len() * size_of::<RowId>()
     }
 
     /// Stretches that jobs may share out.
@@ -135,18 +180,18 @@ impl Choosing {
         next.collect()
     }
 
-    /// What the positions of a stretch take.
+    /// Puts down what the positions of a stretch take.
     ///
     /// # Errors
     /// An execution error for an index whose times are not of 64 bits, which has no candidates.
-    pub(crate) fn choose(&self, stretch: Range<usize>, carried: Carried) -> Result<Chosen> {
+    pub(crate) fn choose(&self, stretch: Range<usize>, carried: Carried) -> Result<MatchCounts> {
         let LineTimes::I64(times) = &self.index.all.times else {
             return exec_err!("an as-of join has candidates of numbers");
         };
         let offsets = &self.index.all.offsets;
         let Carried { mut key, mut best } = carried;
-        let (first, mut counts) = (stretch.start, MatchCounts::default());
-        let mut rows = Vec::with_capacity(stretch.len());
+        let numbers = &self.index.all.rows;
+        let mut counts = MatchCounts::default();
         for step in stretch {
             let position = self.position(step);
             while position >= offsets[key + 1] {
@@ -163,11 +208,10 @@ impl Choosing {
             }
             let (time, found) = (i128::from(times.at(position)), i128::from(best.time));
             let allows = |t: Tolerance| t.allows(time.max(found), time.min(found));
-            let mut row = RowId::NONE;
             match best.row.is_some() {
                 true if self.tolerance.is_none_or(allows) => {
                     counts.matched += 1;
-                    row = best.row;
+                    self.choices.put(numbers[position] as usize, best.row);
                 }
                 true => counts.beyond_tolerance += 1,
                 false => match self.has_seen(key) {
@@ -175,31 +219,22 @@ impl Choosing {
                     false => counts.no_key += 1,
                 },
             }
-            rows.push(row);
         }
-        Ok(Chosen {
-            first,
-            rows,
-            counts,
-        })
+        Ok(counts)
     }
 
-    /// Lets the candidates go. `chosen` is of all stretches.
-    pub(crate) fn finish(self, chosen: Vec<Chosen>) -> Choices {
-        let mut counts = MatchCounts::default();
-        for of_stretch in &chosen {
-            counts += of_stretch.counts;
-        }
-        Choices {
-            index: self.index,
-            chosen,
-            backward: self.backward,
-            counts,
-        }
+    /// What all left rows take; the candidates are let go.
+    pub(crate) fn finish(self) -> Choices {
+        self.choices
     }
 
+    /// The position that is gone through at a step.
+    #[inline]
     fn position(&self, step: usize) -> usize {
-        position(self.backward, step, self.index.all.rows.len())
+        match self.backward {
+            true => step,
+            false => self.index.all.rows.len() - 1 - step,
+        }
     }
 
     /// The key that a position belongs to.
@@ -229,88 +264,5 @@ impl Choosing {
             }
         }
         best
-    }
-}
-
-/// What all positions of an index take.
-pub(crate) struct Choices {
-    index: Arc<SideIndex>,
-    chosen: Vec<Chosen>,
-    backward: bool,
-    pub counts: MatchCounts,
-}
-
-/// Brings choices into the order of some of the left rows.
-pub(crate) struct Placing {
-    choices: Arc<Choices>,
-    /// Numbers of left rows.
-    of: Range<usize>,
-    rows: Vec<RowId>,
-    /// The next stretch.
-    next: usize,
-}
-
-impl Placing {
-    pub(crate) fn new(choices: Arc<Choices>, of: Range<usize>) -> Self {
-        Self {
-            choices,
-            of,
-            rows: vec![],
-            next: 0,
-        }
-    }
-
-    /// What each of the left rows takes.
-    pub(crate) fn finish(self) -> Vec<RowId> {
-        self.rows
-    }
-}
-
-impl Pieces for Placing {
-    fn size(&self) -> usize {
-        self.rows.capacity() * size_of::<RowId>()
-    }
-
-    fn room(&self) -> usize {
-        (self.of.len() * size_of::<RowId>()).saturating_sub(self.size())
-    }
-
-    fn piece(&mut self) -> Result<bool> {
-        let (rows, total) = (&mut self.rows, self.of.len());
-        if rows.len() < total {
-            rows.reserve_exact(total - rows.len());
-            rows.resize(total.min(rows.len() + PIECE), RowId::NONE);
-            return Ok(true);
-        }
-        let Choices {
-            index,
-            chosen,
-            backward,
-            ..
-        } = self.choices.as_ref();
-        let Some(of_stretch) = chosen.get(self.next) else {
-            return Ok(false);
-        };
-        let numbers = &index.all.rows;
-        let mut place = |position: usize, chosen: RowId| {
-            let row = (numbers[position] as usize).wrapping_sub(self.of.start);
-            if let Some(row) = rows.get_mut(row) {
-                *row = chosen;
-            }
-        };
-        for (step, row) in (of_stretch.first..).zip(&of_stretch.rows) {
-            place(position(*backward, step, numbers.len()), *row);
-        }
-        self.next += 1;
-        Ok(self.next < chosen.len())
-    }
-}
-
-/// The position that is gone through at a step.
-#[inline]
-fn position(backward: bool, step: usize, positions: usize) -> usize {
-    match backward {
-        true => step,
-        false => positions - 1 - step,
     }
 }

@@ -56,7 +56,7 @@ mod walk;
 
 pub(crate) use self::build::Sharded;
 pub(crate) use self::candidates::{Candidates, Offer};
-pub(crate) use self::choosing::{AllCandidates, Choosing, OfStream, Placing};
+pub(crate) use self::choosing::{AllCandidates, Choices, Choosing, OfStream};
 pub(crate) use self::collect::{Hopeless, IndexBatch, IndexPart, IndexSpec, Offered, Places};
 pub(crate) use self::line::IndexTime;
 pub(crate) use self::meeting::{Bins, Dealt, Gathered, HEAD, Payload, Records, Word};

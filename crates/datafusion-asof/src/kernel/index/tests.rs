@@ -318,22 +318,20 @@ fn an_index_of_the_left_finds_the_same() {
                 all.streams.push(OfStream { candidates, before });
                 batches.extend(of_part);
             }
-            let choosing = Choosing::new(index, all, (op, None));
+            let pieces = Choices::pieces(left.len()).into_iter();
+            let choices = Choices::new(pieces.map(Choices::piece).collect());
+            let choosing = Choosing::new(index, (all, choices), (op, None));
             let stretches = choosing.stretches();
             assert!(stretches.len() > 1);
             let leaves = stretches.iter().map(|s| choosing.leaves(s.clone()));
             let carried = choosing.carried(leaves.collect());
-            let chosen = stretches.into_iter().zip(carried);
-            let chosen = chosen.map(|(stretch, carried)| choosing.choose(stretch, carried));
-            let chosen = chosen.collect::<Result<_>>().expect("numbers");
-            let choices = Arc::new(choosing.finish(chosen));
-            let halves = [0..left.len() / 2, left.len() / 2..left.len()];
-            let placed = halves.into_iter().flat_map(|half| {
-                let mut placing = Placing::new(Arc::clone(&choices), half);
-                while placing.piece().expect("a piece") {}
-                placing.finish()
-            });
-            let found: Vec<_> = placed.map(|id| place(&batches, id)).collect();
+            for (stretch, carried) in stretches.into_iter().zip(carried) {
+                choosing.choose(stretch, carried).expect("numbers");
+            }
+            let choices = choosing.finish();
+            let thirds = [0..left.len() / 3, left.len() / 3..left.len()];
+            let found = thirds.into_iter().flat_map(|third| choices.of(third));
+            let found: Vec<_> = found.map(|id| place(&batches, id)).collect();
             let expected = expected(&left, &right, op);
             // Not as an assertion of both: they are long.
             let wrong = found.iter().zip(&expected).position(|(a, b)| a != b);
