@@ -403,14 +403,7 @@ impl Unwanted {
             let state = self.tell(pause).await;
             match state {
                 Ok(Some(JobState::Queued(_) | JobState::Running(_))) => unknown_since = None,
-                Ok(Some(JobState::Successful(_))) => return Ok(()),
-                Ok(Some(JobState::Failed(_))) => {
-                    // It says so too early of one that it is about to begin.
-                    tokio::time::sleep(LATER).await;
-                    if let Ok(Some(JobState::Failed(_)) | None) = self.state().await {
-                        return Ok(());
-                    }
-                }
+                Ok(Some(JobState::Successful(_) | JobState::Failed(_))) => return Ok(()),
                 // What it has taken a moment ago it does not know yet; one in its place never will.
                 Ok(None) => {
                     let since: &mut Instant = unknown_since.get_or_insert_with(Instant::now);
@@ -437,10 +430,6 @@ impl Unwanted {
         let cancelled = in_time(&self.address, self.scheduler.cancel_job(cancel)).await;
         tokio::time::sleep(pause).await;
         cancelled?.map_err(refused("the scheduler does not cancel it"))?;
-        self.state().await
-    }
-
-    async fn state(&mut self) -> Result<Option<JobState>> {
         let status = GetJobStatusParams {
             job_id: self.id.clone(),
         };

@@ -28,11 +28,11 @@ async fn run(context: &SessionContext, sql: &str) -> Result<usize> {
     Ok(batches.iter().map(|batch| batch.num_rows()).sum())
 }
 
-/// 400,000 left rows have 28 bytes of candidates each for each of 16 right partitions.
+/// 400,000 left rows have 28 bytes of candidates each for each of 16 right partitions, of a batch each.
 #[tokio::test]
 async fn candidates_are_counted() {
     const SQL: &str = "SELECT l.value, r.value FROM generate_series(1, 400000) l \
-        ASOF JOIN generate_series(1, 100000) r MATCH_CONDITION (l.value >= r.value)";
+        ASOF JOIN generate_series(1, 131072) r MATCH_CONDITION (l.value >= r.value)";
     const LEAST: usize = 400_000 * 28 * 16;
     let unlimited = TrackConsumersPool::new(UnboundedMemoryPool::default(), NonZero::<usize>::MIN);
     let unlimited = Arc::new(unlimited);

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{DataType, Schema};
@@ -41,8 +41,15 @@ pub(super) struct DictionaryReaders {
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// Metadata as they are and as they are given, the oldest first.
-    kept: Mutex<VecDeque<[Arc<ParquetMetaData>; 2]>>,
+    /// The oldest first.
+    kept: Mutex<VecDeque<Arc<Known>>>,
+}
+
+/// Metadata as they are and, once somebody has asked, as they are given if that is not the same.
+#[derive(Debug)]
+struct Known {
+    metadata: Arc<ParquetMetaData>,
+    given: OnceLock<Option<Arc<ParquetMetaData>>>,
 }
 
 struct DictionaryReader {
@@ -103,20 +110,28 @@ impl AsyncFileReader for DictionaryReader {
 
 impl Column {
     fn given(&self, metadata: Arc<ParquetMetaData>) -> Arc<ParquetMetaData> {
+        let known = self.known(metadata);
+        // Not while others wait for those of another file.
+        let given = known.given.get_or_init(|| {
+            let given = with_dictionary(&known.metadata, &self.name);
+            given.map(Arc::new)
+        });
+        Arc::clone(given.as_ref().unwrap_or(&known.metadata))
+    }
+
+    fn known(&self, metadata: Arc<ParquetMetaData>) -> Arc<Known> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = kept.iter().rev().find(|[of, _]| Arc::ptr_eq(of, &metadata));
-        if let Some([_, given]) = same {
-            return Arc::clone(given);
+        let mut latest = kept.iter().rev();
+        if let Some(same) = latest.find(|known| Arc::ptr_eq(&known.metadata, &metadata)) {
+            return Arc::clone(same);
         }
-        let Some(given) = with_dictionary(&metadata, &self.name) else {
-            return metadata;
-        };
-        let given = Arc::new(given);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
-        kept.push_back([metadata, Arc::clone(&given)]);
-        given
+        let given = OnceLock::new();
+        let known = Arc::new(Known { metadata, given });
+        kept.push_back(Arc::clone(&known));
+        known
     }
 }
 

@@ -277,15 +277,24 @@ impl Gathering {
         met.await?.into_iter().collect::<Result<()>>()?;
         self.note_peak();
         let mut others: Vec<(u32, RecordBatch)> = others.into_iter().flatten().collect();
-        if !others.is_empty() {
-            others.sort_unstable_by_key(|(number, _)| *number);
-            kept.batches
-                .extend(others.into_iter().map(|(_, batch)| batch));
+        let has_others = !others.is_empty();
+        others.sort_unstable_by_key(|(number, _)| *number);
+        let others = others.into_iter().map(|(_, batch)| batch);
+        kept.batches.extend(others);
+        // What has met the left is gone.
+        self.hold(&kept)?;
+        if has_others {
             kept.rows += rows;
             if when == When::Now || self.holds_too_many(&kept, rows, when).await? {
                 self.let_go(&mut kept, when).await?;
+                self.hold(&kept)?;
             }
         }
+        Ok(())
+    }
+
+    /// Leaves of the memory what is held while nothing waits.
+    fn hold(&self, kept: &Kept) -> Result<()> {
         let has_mask = self.has_mask.load(Ordering::Relaxed);
         let held = kept.memory() + self.bins.size(has_mask, self.tasks);
         self.reservation.try_resize(held)

@@ -74,7 +74,7 @@ impl<T: IndexTime> LinePlan<T> {
     /// Bytes of the lists, which stay, for the memory pool.
     pub(crate) fn lists_size(&self) -> usize {
         let row = size_of::<T>() + size_of::<T>() / 15 + size_of::<u32>();
-        let cells = Cells::<T>::size_of(self.rows(), self.layout.offsets.len());
+        let cells = Cells::<T>::size_of(self.rows(), self.layout.offsets.len().saturating_sub(1));
         self.rows() * row + cells + self.layout.numbers.size()
     }
 

@@ -54,10 +54,10 @@ impl<T: IndexTime> Cells<T> {
     /// would not gain.
     pub(super) fn of(times: &[T], offsets: &[usize]) -> Option<Self> {
         let keys = offsets.len().saturating_sub(1);
-        if times.len() >= CACHED_ROWS || times.len() < WORTH * keys {
+        if !pays(times.len(), keys) {
             return None;
         }
-        let mut cells = Self::with_capacity(keys, times.len() + 2 * keys);
+        let mut cells = Self::with_capacity(keys, starts_of(times.len(), keys));
         for ends in offsets.windows(2) {
             cells.add(times, ends[0]..ends[1], 0);
         }
@@ -140,14 +140,28 @@ impl<T: IndexTime> Cells<T> {
         lists + self.starts.capacity() * size_of::<u32>()
     }
 
-    /// Bytes for lists of so many rows, or fewer.
+    /// Bytes of [`Self::of`] for so many rows and keys.
     pub(super) fn size_of(rows: usize, keys: usize) -> usize {
-        let starts = (rows.min(CACHED_ROWS) + 2 * keys) * size_of::<u32>();
-        match rows < WORTH * keys {
-            true => 0,
-            false => starts + keys.min(CACHED_ROWS / WORTH) * size_of::<List<T>>(),
+        match pays(rows, keys) {
+            true => starts_of(rows, keys) * size_of::<u32>() + keys * size_of::<List<T>>(),
+            false => 0,
         }
     }
+
+    /// The same for so many rows or fewer.
+    pub(super) fn most_size_of(rows: usize, keys: usize) -> usize {
+        Self::size_of(rows.min(CACHED_ROWS - 1), keys)
+    }
+}
+
+/// Whether lists of so many rows in all gain by cells.
+fn pays(rows: usize, keys: usize) -> bool {
+    rows < CACHED_ROWS && rows >= WORTH * keys
+}
+
+/// Starts of cells, at most.
+fn starts_of(rows: usize, keys: usize) -> usize {
+    rows + 2 * keys
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl<T: IndexTime> Pieces for Finishing<T> {
             let offsets = self.layout.offsets.len();
             class.most * row
                 + offsets * size_of::<usize>()
-                + Cells::<T>::size_of(class.most, offsets)
+                + Cells::<T>::most_size_of(class.most, offsets.saturating_sub(1))
                 + Zones::size_of(bounds, class.most)
         })
     }

@@ -74,27 +74,23 @@ impl Planning {
         let Some(spec) = parts.first().map(|part| part.spec.clone()) else {
             return exec_err!("an index of an as-of join has at least one part");
         };
-        let (mut waiting, mut rows) = (VecDeque::new(), vec![]);
-        for mut part in parts {
-            waiting.push_back(PartKeys {
-                ordinals: part.ordinals,
-                counts: std::mem::take(&mut part.rows.counts),
-            });
-            rows.push(part.rows);
-        }
-        Self::of_rows(spec, rows, waiting)
-    }
-
-    fn of_rows(spec: IndexSpec, parts: Vec<Arrivals>, waiting: VecDeque<PartKeys>) -> Result<Self> {
+        let mut waiting = VecDeque::new();
         let mut span: Option<(i128, i128)> = None;
         let (mut batches, mut batch_bytes) = (vec![], 0);
-        for (part, collected) in parts.into_iter().enumerate() {
-            span = match (span, collected.span) {
+        for (part, IndexPart { ordinals, rows, .. }) in parts.into_iter().enumerate() {
+            let Arrivals {
+                batches: of_part,
+                counts,
+                span: of_rows,
+                bytes,
+            } = rows;
+            waiting.push_back(PartKeys { ordinals, counts });
+            span = match (span, of_rows) {
                 (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
                 (a, b) => a.or(b),
             };
-            batch_bytes += collected.bytes;
-            let of_part = collected.batches.into_iter().enumerate();
+            batch_bytes += bytes;
+            let of_part = of_part.into_iter().enumerate();
             batches.extend(of_part.map(|(number, batch)| OfPart {
                 part,
                 number,

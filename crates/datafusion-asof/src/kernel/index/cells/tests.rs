@@ -107,5 +107,9 @@ fn short_lists_and_large_indexes_have_none() {
     );
     assert!(Cells::of(&times, &offsets).is_none());
     assert!(Cells::of(&vec![0i64; CACHED_ROWS], &[0, CACHED_ROWS]).is_none());
+    assert_eq!(Cells::<i64>::size_of(CACHED_ROWS, 1), 0);
+    let largest = Cells::of(&vec![0i64; CACHED_ROWS - 1], &[0, CACHED_ROWS - 1]);
+    let size = largest.expect("it is small").size();
+    assert!(size <= Cells::<i64>::most_size_of(2 * CACHED_ROWS, 1));
     assert!(Cells::<i64>::of(&[], &[0]).is_none_or(|cells| cells.size() == 0));
 }
