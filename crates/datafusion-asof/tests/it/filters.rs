@@ -8,12 +8,14 @@ use datafusion_asof::{AsOfContext, WithAsOf};
 
 const LEFT: &str = "CREATE TABLE l AS SELECT value AS v, value % 9 * 3 AS t,
     arrow_cast(value % 9 * 3000, 'Timestamp(Microsecond, None)') AS us,
-    CASE WHEN value % 7 = 0 THEN NULL ELSE substr('ABCD', value % 4 + 1, 1) END AS k,
+    CASE WHEN value % 7 = 0 THEN NULL WHEN value % 4 = 0 THEN 'A' WHEN value % 4 = 1 THEN 'B'
+        WHEN value % 4 = 2 THEN 'C' ELSE 'D' END AS k,
     CASE WHEN value % 5 = 0 THEN 0.0 WHEN value % 5 = 1 THEN -0.0 ELSE value % 5 END AS f
     FROM generate_series(1, 60)";
 const RIGHT: &str = "CREATE TABLE r AS SELECT value AS v, value * 7 % 29 AS t,
     arrow_cast(value * 7 % 29, 'Timestamp(Millisecond, None)') AS ms,
-    CASE WHEN value % 6 = 0 THEN NULL ELSE substr('ABC', value % 3 + 1, 1) END AS k,
+    CASE WHEN value % 6 = 0 THEN NULL WHEN value % 3 = 0 THEN 'A' WHEN value % 3 = 1 THEN 'B'
+        ELSE 'C' END AS k,
     CASE WHEN value % 3 = 0 THEN -0.0 ELSE value % 3 END AS f
     FROM generate_series(1, 40)";
 
