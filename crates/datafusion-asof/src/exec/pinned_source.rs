@@ -40,7 +40,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
 /// Partitions of a scan for each task that reads them: with so many, few rows are left when the first
 /// task finds nothing more to read.
-const PARTITIONS_OF_TASK: usize = 4;
+const PARTITIONS_OF_TASK: usize = 8;
 
 /// How many times what DataFusion makes partitions of at least (1 MB) the ranges are that a scan in order
 /// is cut into, and the most of them for each task. A range is held while those before it are read, so

@@ -33,6 +33,7 @@
 //! A record for each row that was dealt, and one for each left row.
 
 use std::array;
+use std::hint::select_unpredictable;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -531,10 +532,10 @@ fn settle<const WIDTH: usize>(words: &mut [u64], bins: &[u32], records: &[u64], 
         let Some(best) = of_bins.get_mut(*bin as usize) else {
             continue;
         };
-        // Which of them it is nobody can guess, so there is no branch.
-        let own = u64::from(is_better(record, best, backward)).wrapping_neg();
+        // Which of them it is nobody can guess.
+        let own = is_better(record, best, backward);
         for (best, word) in best.iter_mut().zip(record) {
-            *best ^= (*best ^ word) & own;
+            *best = select_unpredictable(own, *word, *best);
         }
     }
 }
