@@ -272,8 +272,9 @@ impl Gathering {
             .unzip();
         let dealt: Vec<Dealt> = dealt.into_iter().flatten().collect();
         let (index, bins) = (Arc::clone(&self.index), Arc::clone(&self.bins));
-        let meet = move |block| bins.meet(&index, block, &dealt);
-        let met = in_parallel(self.tasks, self.bins.blocks().collect(), meet);
+        let portions = bins.portions(&dealt, self.tasks);
+        let meet = move |portion| bins.meet(&index, &portion, &dealt);
+        let met = in_parallel(self.tasks, portions, meet);
         met.await?.into_iter().collect::<Result<()>>()?;
         self.note_peak();
         let mut others: Vec<(u32, RecordBatch)> = others.into_iter().flatten().collect();

@@ -177,9 +177,9 @@ fn rows_of_words_alone_have_nothing_else() {
     assert_eq!(payload[..of.words() - 1], [7; 3]);
 }
 
-/// A mask has 64 bits: columns beyond are kept as others are.
+/// Of wide rows no column is a word, but for that of the times.
 #[test]
-fn so_many_columns_that_not_all_are_words() {
+fn so_many_columns_that_none_are_words() {
     let column = |number: i64| {
         let values = (0..5).map(move |row| (row != number % 5).then_some(number * row));
         let values: ArrayRef = Arc::new(Int64Array::from_iter(values));

@@ -128,6 +128,13 @@ impl<T: IndexTime> Cells<T> {
     ) -> usize {
         let Range { start, end } = self.around(key, time);
         if end - start > FEW {
+            // Of equal times it is one of the ends.
+            if !precedes(times[start]) {
+                return start;
+            }
+            if precedes(times[end - 1]) {
+                return end;
+            }
             return start + times[start..end].partition_point(|time| precedes(*time));
         }
         let last = times.len() - 1;

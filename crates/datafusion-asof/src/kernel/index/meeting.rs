@@ -32,8 +32,6 @@
 //!
 //! A record for each row that was dealt, and one for each left row.
 
-use std::array;
-use std::hint::select_unpredictable;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +44,7 @@ use super::candidates::{Best, NOTHING};
 use super::cells::{Cells, WORTH};
 use super::collect::Offered;
 use super::line::LineTimes;
+use super::records::{HEAD, Records, Slice};
 use super::routes::{NOWHERE, Routes, Way};
 use super::timeline::{Timeline, read_through};
 use crate::kernel::domain::TimeValues;
@@ -57,13 +56,8 @@ use crate::spec::MatchOp;
 const LEAST_BLOCK_BITS: u32 = 14;
 /// Blocks, at most: rows of a batch that are for one of them should be some.
 const MOST_BLOCKS: usize = 1024;
-/// Words of a record before its payload.
-pub(crate) const HEAD: usize = 2;
-const PLACE: usize = 1;
-/// The place of a bin that has no row. (Ranks of partitions end long before.)
-const NOBODY: u64 = u64::MAX;
 /// Rows of which the bins are found together.
-const GROUP: usize = 256;
+const GROUP: usize = 1024;
 /// As many cells as to the power of two for each position, so that most have one at most.
 const FINER: u32 = 1;
 
@@ -89,13 +83,10 @@ pub(crate) struct Dealt {
     offsets: Vec<u32>,
 }
 
-/// Records, one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Records {
-    words: Vec<u64>,
-    /// Words of one.
-    width: usize,
-    has_mask: bool,
+/// Rows that one task has meet the left: those that some of the batches have for a block.
+pub(crate) struct Portion {
+    block: usize,
+    batches: Range<usize>,
 }
 
 /// The best right rows of all bins, while there may be better ones.
@@ -117,57 +108,6 @@ pub(crate) struct Gathered {
     pub(super) blocks: Arc<[Records]>,
     block_bits: u32,
     seen: Vec<bool>,
-}
-
-impl Records {
-    #[cfg(test)]
-    pub(crate) fn new(words: Vec<u64>, width: usize, has_mask: bool) -> Self {
-        Self {
-            words,
-            width,
-            has_mask,
-        }
-    }
-
-    /// A record; the words of its payload come after [`HEAD`].
-    #[inline]
-    pub(crate) fn record(&self, at: usize) -> &[u64] {
-        &self.words[at * self.width..(at + 1) * self.width]
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.words.len().checked_div(self.width).unwrap_or(0)
-    }
-
-    /// The mask of a record; all bits if it has none.
-    pub(crate) fn mask(&self, at: usize) -> u64 {
-        match self.has_mask {
-            true => self.record(at).last().copied().unwrap_or(u64::MAX),
-            false => u64::MAX,
-        }
-    }
-
-    /// Whether any has a mask.
-    pub(crate) fn has_mask(&self) -> bool {
-        self.has_mask
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.words.capacity() * size_of::<u64>()
-    }
-
-    fn add_mask(&mut self) {
-        let records = self.words.chunks_exact(self.width.max(1));
-        let mut wider = Vec::with_capacity(records.len() * (self.width + 1));
-        for record in records {
-            wider.extend_from_slice(record);
-            wider.push(u64::MAX);
-        }
-        self.words = wider;
-        self.width += 1;
-        self.has_mask = true;
-    }
 }
 
 impl Bins {
@@ -254,38 +194,19 @@ impl Bins {
         let width = self.width + usize::from(payload.mask.is_some());
         let word = |row: usize, word: usize| match word {
             0 => times[row].cast_unsigned(),
-            PLACE => offered.places.at(row),
+            1 => offered.places.at(row),
             _ => match payload.words.get(word - HEAD) {
                 Some(Word::Each(values)) => values[row],
                 Some(Word::From(first)) => first + row as u64,
                 None => payload.mask.as_ref().map_or(u64::MAX, |mask| mask[row]),
             },
         };
-        let words = match width {
-            3 => records::<3>(&rows, word),
-            4 => records::<4>(&rows, word),
-            5 => records::<5>(&rows, word),
-            6 => records::<6>(&rows, word),
-            7 => records::<7>(&rows, word),
-            8 => records::<8>(&rows, word),
-            _ => {
-                let mut words = Vec::with_capacity(rows.len() * width);
-                for row in &rows {
-                    words.extend((0..width).map(|at| word(*row as usize, at)));
-                }
-                words
-            }
-        };
         let keys = match self.keys {
             0 | 1 => vec![],
             _ => rows.iter().map(|row| offered.keys[*row as usize]).collect(),
         };
         Ok(Dealt {
-            records: Records {
-                words,
-                width,
-                has_mask: payload.mask.is_some(),
-            },
+            records: Records::of_rows(&rows, (width, payload.mask.is_some()), word),
             keys,
             offsets,
         })
@@ -296,48 +217,70 @@ impl Bins {
         0..self.blocks.len()
     }
 
+    /// What so many tasks have meet the left.
+    pub(crate) fn portions(&self, dealt: &[Dealt], tasks: usize) -> Vec<Portion> {
+        let all: usize = dealt
+            .iter()
+            .map(|dealt| dealt.offsets.last().map_or(0, |end| *end as usize))
+            .sum();
+        let portions = self.blocks().flat_map(|block| {
+            let rows: usize = dealt.iter().map(|dealt| dealt.range(block).len()).sum();
+            // No task is to have most of them while others have none.
+            let parts = match rows {
+                0 => 0,
+                _ if rows * tasks > all => tasks,
+                _ => 1,
+            };
+            let batches = dealt.len().div_ceil(parts.max(1));
+            (0..parts).map(move |part| Portion {
+                block,
+                batches: dealt.len().min(part * batches)..dealt.len().min((part + 1) * batches),
+            })
+        });
+        portions.collect()
+    }
+
     /// Has rows meet the left rows of a block.
     ///
     /// # Errors
     /// As [`Self::try_new`].
-    pub(crate) fn meet(&self, index: &SideIndex, block: usize, dealt: &[Dealt]) -> Result<()> {
+    pub(crate) fn meet(&self, index: &SideIndex, portion: &Portion, dealt: &[Dealt]) -> Result<()> {
         let LineTimes::I64(line) = &index.all.times else {
             return exec_err!("as-of values of the sides are on different lines");
         };
-        let slices = dealt.iter().map(|dealt| dealt.slice(block));
-        let slices: Vec<Slice<'_>> = slices.filter(|slice| !slice.words.is_empty()).collect();
+        let block = portion.block;
+        let batches = dealt[portion.batches.clone()].iter();
+        let slices =
+            batches.map(|dealt| (dealt.records.slice(dealt.range(block)), dealt.keys(block)));
+        let slices: Vec<(Slice<'_>, &[u32])> =
+            slices.filter(|(slice, _)| !slice.is_empty()).collect();
         if slices.is_empty() {
             return Ok(());
         }
         let mut lists = Lists::new(index, line, self.positions(block));
-        let mut bins = self.lock(block);
-        if bins.words.is_empty() {
-            bins.width = self.width;
-            bins.words = vec![NOBODY; lists.positions.len() * self.width];
+        {
+            let mut bins = self.lock(block);
+            bins.fill(lists.positions.len(), self.width);
+            // One after the other they come from memory faster than as they are wanted.
+            read_through(bins.words());
         }
-        // One after the other they come from memory faster than as they are wanted.
-        read_through(&bins.words);
         let mut found = Vec::with_capacity(GROUP);
-        for (number, slice) in slices.iter().enumerate() {
+        for (number, (slice, keys)) in slices.iter().enumerate() {
             // The next are on their way while these are at work.
-            if let Some(next) = slices.get(number + 1) {
-                read_through(next.words);
+            if let Some((next, _)) = slices.get(number + 1) {
+                read_through(next.words());
             }
-            if slice.has_mask && !bins.has_mask {
-                bins.add_mask();
-            }
-            let groups = slice.words.chunks(GROUP * slice.width);
-            for (records, first) in groups.zip((0..).step_by(GROUP)) {
+            for (group, first) in slice.groups(GROUP).zip((0..).step_by(GROUP)) {
                 found.clear();
-                let records_of_group = records.chunks_exact(slice.width);
-                found.extend(records_of_group.zip(first..).map(|(record, at)| {
-                    let key = match slice.keys.get(at) {
+                found.extend(group.times().zip(first..).map(|(time, at)| {
+                    let key = match keys.get(at) {
                         Some(key) => *key as usize - lists.first_key,
                         None => 0,
                     };
-                    lists.bin(key, record[0].cast_signed(), self.way)
+                    lists.bin(key, time, self.way)
                 }));
-                bins.settle(&found, (records, slice.width), self.way.backward);
+                // Others may have rows of the same block.
+                self.lock(block).settle(&found, group, self.way.backward);
             }
         }
         for key in lists.seen() {
@@ -348,19 +291,12 @@ impl Bins {
 
     /// How many bins of a block have a row.
     pub(crate) fn count(&self, block: usize) -> usize {
-        let bins = self.lock(block);
-        let records = bins.words.chunks_exact(bins.width.max(1));
-        records.filter(|record| record[PLACE] != NOBODY).count()
+        self.lock(block).taken()
     }
 
     /// Visits the payload of the best rows of a block.
-    pub(crate) fn each(&self, block: usize, mut visit: impl FnMut(&mut [u64])) {
-        let mut bins = self.lock(block);
-        let width = bins.width.max(1);
-        let records = bins.words.chunks_exact_mut(width);
-        for record in records.filter(|record| record[PLACE] != NOBODY) {
-            visit(&mut record[HEAD..]);
-        }
+    pub(crate) fn each(&self, block: usize, visit: impl FnMut(&mut [u64])) {
+        self.lock(block).payloads().for_each(visit);
     }
 
     /// What has been gathered.
@@ -385,14 +321,6 @@ impl Bins {
     }
 }
 
-/// The words of the given rows.
-#[inline]
-fn records<const WIDTH: usize>(rows: &[u32], word: impl Fn(usize, usize) -> u64) -> Vec<u64> {
-    let record = |row: &u32| array::from_fn(|at| word(*row as usize, at));
-    let records: Vec<[u64; WIDTH]> = rows.iter().map(record).collect();
-    records.into_flattened()
-}
-
 fn block_bits(positions: usize) -> u32 {
     let enough = positions.div_ceil(MOST_BLOCKS).next_power_of_two().ilog2();
     enough.max(LEAST_BLOCK_BITS)
@@ -404,28 +332,15 @@ impl Dealt {
         self.records.size() + size_of_val(&*self.keys) + size_of_val(&*self.offsets)
     }
 
-    fn slice(&self, block: usize) -> Slice<'_> {
-        let range = self.offsets[block] as usize..self.offsets[block + 1] as usize;
-        let Records {
-            words,
-            width,
-            has_mask,
-        } = &self.records;
-        Slice {
-            words: &words[range.start * width..range.end * width],
-            width: *width,
-            has_mask: *has_mask,
-            keys: self.keys.get(range).unwrap_or_default(),
-        }
+    /// Which records are for a block.
+    fn range(&self, block: usize) -> Range<usize> {
+        self.offsets[block] as usize..self.offsets[block + 1] as usize
     }
-}
 
-/// The records of a batch that are for a block.
-struct Slice<'a> {
-    words: &'a [u64],
-    width: usize,
-    has_mask: bool,
-    keys: &'a [u32],
+    /// The keys of the records that are for a block, if there are several.
+    fn keys(&self, block: usize) -> &[u32] {
+        self.keys.get(self.range(block)).unwrap_or_default()
+    }
 }
 
 /// The lists of keys, so far as they are in a block.
@@ -498,63 +413,6 @@ impl<'a> Lists<'a> {
     }
 }
 
-impl Records {
-    /// Writes each of some records into its bin of these, where it is better.
-    fn settle(&mut self, bins: &[u32], (records, width): (&[u64], usize), backward: bool) {
-        let words = self.words.as_mut_slice();
-        match (self.width, width) {
-            (3, 3) => settle::<3>(words, bins, records, backward),
-            (4, 4) => settle::<4>(words, bins, records, backward),
-            (5, 5) => settle::<5>(words, bins, records, backward),
-            (6, 6) => settle::<6>(words, bins, records, backward),
-            (7, 7) => settle::<7>(words, bins, records, backward),
-            (8, 8) => settle::<8>(words, bins, records, backward),
-            (own, width) => {
-                let records = bins.iter().zip(records.chunks_exact(width));
-                for (bin, record) in records.filter(|(bin, _)| **bin != NOWHERE) {
-                    let start = *bin as usize * own;
-                    let best = &mut words[start..start + own];
-                    if is_better(record, best, backward) {
-                        let (same, mask) = best.split_at_mut(width);
-                        same.copy_from_slice(record);
-                        mask.fill(u64::MAX);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline]
-fn settle<const WIDTH: usize>(words: &mut [u64], bins: &[u32], records: &[u64], backward: bool) {
-    let of_bins = words.as_chunks_mut::<WIDTH>().0;
-    for (bin, record) in bins.iter().zip(records.as_chunks::<WIDTH>().0) {
-        let Some(best) = of_bins.get_mut(*bin as usize) else {
-            continue;
-        };
-        // Which of them it is nobody can guess.
-        let own = is_better(record, best, backward);
-        for (best, word) in best.iter_mut().zip(record) {
-            *best = select_unpredictable(own, *word, *best);
-        }
-    }
-}
-
-#[inline]
-fn is_better(record: &[u64], best: &[u64], backward: bool) -> bool {
-    let order = |record: &[u64]| (record[0].cast_signed(), record[PLACE]);
-    let (own, best) = (order(record), order(best));
-    let is_further = match backward {
-        true => own.0 > best.0,
-        false => own.0 < best.0,
-    };
-    let is_other = match backward {
-        true => own.1 > best.1,
-        false => own.1 < best.1,
-    };
-    is_further | ((own.0 == best.0) & is_other) | (best.1 == NOBODY)
-}
-
 impl Gathered {
     /// The best row of a bin: its block, and where it is there.
     #[inline]
@@ -563,21 +421,16 @@ impl Gathered {
             position >> self.block_bits,
             position & ((1 << self.block_bits) - 1),
         );
-        let records = &self.blocks[block];
-        match records
-            .words
-            .get(row * records.width..)
-            .and_then(<[u64]>::first_chunk)
-        {
-            Some([time, place]) if *place != NOBODY => Best {
-                time: time.cast_signed(),
-                place: *place,
+        match self.blocks[block].time_and_place(row) {
+            Some((time, place)) => Best {
+                time,
+                place,
                 row: RowId {
                     batch: block as u32,
                     row: row as u32,
                 },
             },
-            _ => NOTHING,
+            None => NOTHING,
         }
     }
 

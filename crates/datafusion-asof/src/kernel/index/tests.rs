@@ -253,10 +253,10 @@ fn gathered(index: &SideIndex, op: MatchOp, parts: &[Vec<Vec<Row>>]) -> (Gathere
             dealt
         });
         let dealt: Vec<Dealt> = dealt.collect();
-        let mut blocks = bins.blocks();
-        blocks
-            .try_for_each(|block| bins.meet(index, block, &dealt))
-            .expect("numbers");
+        let portions = bins.portions(&dealt, 3);
+        for portion in &portions {
+            bins.meet(index, portion, &dealt).expect("numbers");
+        }
         let mut best = 0;
         bins.blocks().for_each(|block| {
             bins.each(block, |payload| {
